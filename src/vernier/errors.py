@@ -1,0 +1,11 @@
+"""Errors that a user can mend; the command line prints them as one line and exits with 2."""
+
+from __future__ import annotations
+
+
+class VernierError(Exception):
+    """What Vernier raises on purpose: the message says what is wrong and what to do."""
+
+
+class InputError(VernierError, ValueError):
+    """A file, a value or a setting that the user gave cannot be used."""

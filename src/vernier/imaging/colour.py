@@ -1,0 +1,42 @@
+"""BT.601 luma and chroma in the studio range that the super-resolution papers use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["RGB_TO_YCBCR", "YCBCR_OFFSET", "rgb_to_luma", "rgb_to_ycbcr", "ycbcr_to_rgb"]
+
+# ITU-R BT.601, 8-bit studio range; rows give Y, Cb, Cr for R, G, B in [0, 1].
+RGB_TO_YCBCR = (
+    (65.481, 128.553, 24.966),
+    (-37.797, -74.203, 112.0),
+    (112.0, -93.786, -18.214),
+)
+YCBCR_OFFSET = (16.0, 128.0, 128.0)
+
+
+def _matrix(like: Tensor) -> tuple[Tensor, Tensor]:
+    matrix = torch.tensor(RGB_TO_YCBCR, dtype=torch.float64) / 255
+    offset = torch.tensor(YCBCR_OFFSET, dtype=torch.float64) / 255
+    return matrix.to(like), offset.to(like)
+
+
+def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
+    """(..., 3, H, W) RGB in [0, 1] -> YCbCr, Y in [16/255, 235/255]; not rounded."""
+    matrix, offset = _matrix(rgb)
+    return torch.einsum("ij,...jhw->...ihw", matrix, rgb) + offset[:, None, None]
+
+
+def rgb_to_luma(rgb: Tensor) -> Tensor:
+    """(..., 3, H, W) RGB in [0, 1] -> (..., 1, H, W) luma in [16/255, 235/255]; not rounded."""
+    matrix, offset = _matrix(rgb)
+    return torch.einsum("j,...jhw->...hw", matrix[0], rgb).unsqueeze(-3) + offset[0]
+
+
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """(..., 3, H, W) YCbCr as `rgb_to_ycbcr` makes it -> RGB; exact inverse, not clipped."""
+    matrix = torch.tensor(RGB_TO_YCBCR, dtype=torch.float64) / 255
+    _, offset = _matrix(ycbcr)
+    inverse = torch.linalg.inv(matrix).to(ycbcr)
+    return torch.einsum("ij,...jhw->...ihw", inverse, ycbcr - offset[:, None, None])

@@ -1,0 +1,151 @@
+"""Bicubic resize as MATLAB's ``imresize`` does it (Keys' kernel with a = -0.5, antialiased).
+
+When shrinking, MATLAB stretches the kernel by the scale (antialiasing) and, at the border, mirrors
+the image with the edge pixel repeated. Both matter: benchmark LR images are made this way, and a
+resize without antialiasing moves the bicubic row of every table by about a decibel.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["imresize", "imresize_uint8", "resized_length"]
+
+_MAX_DENOMINATOR = 16
+
+
+def resized_length(length: int, scale: float) -> int:
+    """Output length of one dimension: ceil(length * scale), immune to binary rounding of scale."""
+    return max(1, math.ceil(round(length * scale, 9)))
+
+
+def imresize(
+    image: Tensor, scale: float | None = None, *, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Resize the last two dimensions exactly as MATLAB's ``imresize`` (bicubic, antialiased).
+
+    Args:
+        image: (..., H, W), floating point, any value range. Differentiable.
+        scale: one factor for both dimensions, > 0; output sizes are ``ceil(length * scale)``.
+        size: (H_out, W_out) instead of ``scale``; each dimension then has its own factor
+            ``out / in``, as in MATLAB.
+
+    Returns:
+        (..., H_out, W_out), same dtype. Values may overshoot the input range.
+
+    Raises:
+        ValueError: neither or both of ``scale`` and ``size``, or a factor that is not positive.
+        TypeError: an integer image (use `imresize_uint8`, which rounds as MATLAB does).
+
+    Source: R. Keys, "Cubic convolution interpolation for digital image processing", 1981.
+    """
+    if not image.is_floating_point():
+        raise TypeError(f"imresize needs a floating-point image, got {image.dtype}")
+    height, width = image.shape[-2:]
+    for dim, length in _output_lengths(height, width, scale, size):
+        image = _resize_dim(image, dim, *length)
+    return image
+
+
+def imresize_uint8(
+    image: Tensor, scale: float | None = None, *, size: tuple[int, int] | None = None
+) -> Tensor:
+    """MATLAB's ``imresize`` of an 8-bit picture: rounds and clips after *each* dimension.
+
+    Args:
+        image: (..., H, W), uint8.
+        scale, size: as in `imresize`.
+
+    Returns:
+        (..., H_out, W_out), uint8; bit-equal to the LR files of the benchmark sets. Rounding once
+        at the end instead moves the bicubic row of Set5 x2 from 33.66 to 33.68 dB.
+    """
+    if image.dtype != torch.uint8:
+        raise TypeError(f"imresize_uint8 needs a uint8 image, got {image.dtype}")
+    height, width = image.shape[-2:]
+    for dim, length in _output_lengths(height, width, scale, size):
+        # float64: a tie such as 127.5 must not fall to the wrong side.
+        resized = _resize_dim(image.double(), dim, *length)
+        image = resized.add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
+    return image
+
+
+def _output_lengths(
+    height: int, width: int, scale: float | None, size: tuple[int, int] | None
+) -> list[tuple[int, tuple[int, float]]]:
+    """(dim, (output length, factor)) in MATLAB's order: the dimension with the smaller factor
+    first, rows before columns when equal."""
+    if (scale is None) == (size is None):
+        raise ValueError("give either scale or size")
+    if scale is not None:
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be a positive number, got {scale}")
+        plan = [
+            (-2, (resized_length(height, scale), float(scale))),
+            (-1, (resized_length(width, scale), float(scale))),
+        ]
+    else:
+        assert size is not None
+        if min(size) < 1:
+            raise ValueError(f"size must be at least 1x1, got {size}")
+        plan = [(-2, (size[0], size[0] / height)), (-1, (size[1], size[1] / width))]
+    return sorted(plan, key=lambda step: step[1][1])
+
+
+def _resize_dim(image: Tensor, dim: int, out_length: int, factor: float) -> Tensor:
+    length = image.shape[dim]
+    if out_length == length and factor == 1:
+        return image
+    ratio = Fraction(factor).limit_denominator(_MAX_DENOMINATOR)
+    if abs(float(ratio) - factor) < 1e-12 and ratio * length == out_length:
+        return _resize_rational(image, dim, out_length, ratio)
+    weights = _weight_matrix(length, out_length, factor).to(image)
+    return (image.transpose(dim, -1) @ weights.T).transpose(dim, -1)
+
+
+def _resize_rational(image: Tensor, dim: int, out_length: int, ratio: Fraction) -> Tensor:
+    """Factor p/q: mirror-pad by a multiple of q, so that torch's antialiased bicubic (the same
+    kernel, but it renormalises at the border) sees whole pixels on both grids, then crop."""
+    length = image.shape[dim]
+    support = math.ceil(2 * max(1, 1 / ratio)) + 1
+    pad = math.ceil(support / ratio.denominator) * ratio.denominator
+    out_pad = int(pad * ratio)
+    padded = image.index_select(dim, _mirrored_indices(length, pad, image.device))
+    size = list(padded.shape[-2:])
+    size[dim] = int(size[dim] * ratio)
+    flat = padded.reshape(1, -1, *padded.shape[-2:])
+    resized = F.interpolate(flat, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return resized.reshape(*padded.shape[:-2], *size).narrow(dim, out_pad, out_length)
+
+
+def _mirrored_indices(length: int, pad: int, device: torch.device) -> Tensor:
+    """Indices -pad .. length+pad-1 folded into the image, the edge pixel repeated (…1 0|0 1…)."""
+    folded = torch.arange(-pad, length + pad, device=device) % (2 * length)
+    return torch.minimum(folded, 2 * length - 1 - folded)
+
+
+def _weight_matrix(length: int, out_length: int, factor: float) -> Tensor:
+    """(out_length, length) float64 interpolation matrix for any factor, rows summing to one."""
+    stretch = min(factor, 1.0)
+    # MATLAB counts pixels from 1: output pixel u sits at u/factor + (1 - 1/factor)/2.
+    centre = (torch.arange(out_length, dtype=torch.float64) + 0.5) / factor - 0.5
+    taps = math.ceil(4 / stretch) + 2
+    left = (centre - 2 / stretch).floor()
+    index = left[:, None] + torch.arange(taps, dtype=torch.float64)
+    weight = _cubic(stretch * (centre[:, None] - index))
+    weight = weight / weight.sum(1, keepdim=True)
+    folded = index.long() % (2 * length)
+    folded = torch.minimum(folded, 2 * length - 1 - folded)
+    return torch.zeros(out_length, length, dtype=torch.float64).scatter_add_(1, folded, weight)
+
+
+def _cubic(x: Tensor) -> Tensor:
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x <= 1, near, torch.where(x <= 2, far, torch.zeros_like(x)))
