@@ -19,7 +19,7 @@ Three forms of the same function:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ class CollapsibleConv2d(nn.Module):
         K (Algorithm 2). Differentiable.
         """
         expand, project = self.expand.weight, self.project.weight.flatten(1)
-        kernel = (project @ expand.flatten(1)).unflatten(1, expand.shape[1:])
+        kernel = (project @ expand.flatten(1)).view(-1, *expand.shape[1:])
         if self.short_residual:
             kernel = kernel + _identity_kernel(kernel)
         if self.expand.bias is None or self.project.bias is None:
@@ -105,7 +105,7 @@ class CollapsibleConv2d(nn.Module):
             raise ValueError("this linear block has no bias to set")
         missing = kernel.double() - self.collapse()[0].double()
         inverse = torch.linalg.pinv(self.project.weight.double().flatten(1))
-        self.expand.weight += (inverse @ missing.flatten(1)).view_as(self.expand.weight).float()
+        self.expand.weight += (inverse @ missing.flatten(1)).view_as(self.expand.weight)
 
     def deploy(self) -> nn.Conv2d:
         """The plain convolution this block collapses to, detached."""
@@ -136,7 +136,9 @@ def _identity_kernel(kernel: Tensor) -> Tensor:
     """A kernel of the same shape that copies its input: ones at the centre of the diagonal."""
     size = kernel.shape[-1]
     identity = kernel.new_zeros(kernel.shape)
-    identity[:, :, size // 2, size // 2] = torch.eye(kernel.shape[0], dtype=kernel.dtype)
+    identity[:, :, size // 2, size // 2] = torch.eye(
+        kernel.shape[0], dtype=kernel.dtype, device=kernel.device
+    )
     return identity
 
 
@@ -154,6 +156,7 @@ class SESR(nn.Module):
         form: "collapsed" or "expanded", how the linear blocks run; may be changed at any time.
     """
 
+    architecture = "sesr"
     channels = 1
     colour: Literal["luma"] = "luma"
     size_multiple = 1
@@ -206,6 +209,17 @@ class SESR(nn.Module):
         return 2 + self.num_blocks + 2
 
     @property
+    def config(self) -> dict[str, Any]:
+        """The constructor arguments that make this network, without ``scale`` and ``form``."""
+        return {
+            "num_blocks": self.num_blocks,
+            "num_features": self.num_features,
+            "expansion": self.expansion,
+            "bias": self.bias,
+            "activation": self.activation,
+        }
+
+    @property
     def deployed(self) -> bool:
         return isinstance(self.first, nn.Conv2d)
 
@@ -248,7 +262,7 @@ class SESR(nn.Module):
             num_features=self.num_features,
             expansion=1,
             bias=self.bias,
-            activation=self.activation,  # type: ignore[arg-type]
+            activation=self.activation,
         )
         copy.expansion = self.expansion
         copy.first = copy.first.deploy()  # type: ignore[operator]

@@ -1,0 +1,54 @@
+"""The models, their registry and their weights; imported on first use, torch only when needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vernier.models.cards import Card, available_scales, load_card, read_weights, weights_path
+    from vernier.models.checkpoints import load_model, new_card, save_weights
+    from vernier.models.registry import ModelEntry, create_model, get_entry, list_models
+    from vernier.models.sesr import SESR
+
+_HOMES = {
+    "SESR": "sesr",
+    "Card": "cards",
+    "ModelEntry": "registry",
+    "available_scales": "cards",
+    "create_model": "registry",
+    "get_entry": "registry",
+    "list_models": "registry",
+    "load_card": "cards",
+    "load_model": "checkpoints",
+    "new_card": "checkpoints",
+    "read_weights": "cards",
+    "save_weights": "checkpoints",
+    "weights_path": "cards",
+}
+
+__all__ = [
+    "SESR",
+    "Card",
+    "ModelEntry",
+    "available_scales",
+    "create_model",
+    "get_entry",
+    "list_models",
+    "load_card",
+    "load_model",
+    "new_card",
+    "read_weights",
+    "save_weights",
+    "weights_path",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

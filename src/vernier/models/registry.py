@@ -1,0 +1,160 @@
+"""The models by name, with the facts that can be known without importing torch."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from vernier.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "ModelEntry",
+    "build",
+    "create_model",
+    "family_entry",
+    "get_entry",
+    "list_models",
+    "nearest",
+]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One named variant of a published system.
+
+    Attributes:
+        name: what the user types, for example "sesr-m5".
+        family: the architecture, shared by all variants ("sesr").
+        scales: the upscaling factors it is offered for.
+        colour: "luma" models see one channel Y, "rgb" models three.
+        channels: image channels in and out.
+        size_multiple: what height and width are padded to inside ``forward``; 1 = nothing.
+        config: constructor arguments that make this variant.
+        receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
+        target: "module:class" that builds it.
+    """
+
+    name: str
+    family: str
+    scales: tuple[int, ...]
+    colour: Literal["luma", "rgb"]
+    channels: int
+    size_multiple: int
+    config: Mapping[str, Any]
+    receptive_radius: int | None
+    target: str
+
+    def constructor(self) -> type[nn.Module]:
+        """The model's class; imports torch."""
+        module, _, attribute = self.target.partition(":")
+        constructor: type[nn.Module] = getattr(import_module(module), attribute)
+        return constructor
+
+
+def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        family="sesr",
+        scales=(2, 3, 4),
+        colour="luma",
+        channels=1,
+        size_multiple=1,
+        config=MappingProxyType(
+            {"num_blocks": num_blocks, "num_features": num_features, "expansion": expansion}
+        ),
+        # Two 5x5 convolutions, and a 3x3 one per block.
+        receptive_radius=2 + num_blocks + 2,
+        target="vernier.models.sesr:SESR",
+    )
+
+
+_MODELS: Mapping[str, ModelEntry] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            _sesr("sesr-m3", 3, 16, 256),
+            _sesr("sesr-m5", 5, 16, 256),
+            _sesr("sesr-m7", 7, 16, 256),
+            _sesr("sesr-m11", 11, 16, 64),
+            _sesr("sesr-xl", 11, 32, 64),
+        )
+    }
+)
+
+
+def list_models() -> list[str]:
+    """The names that `create_model` knows, smallest model of a family first."""
+    return list(_MODELS)
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """ " (did you mean 'x'?)" for the nearest candidate, or an empty string."""
+    close = difflib.get_close_matches(word, list(candidates), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def get_entry(name: str) -> ModelEntry:
+    """The facts about one model.
+
+    Raises:
+        InputError: no model has this name; the message offers the nearest one.
+    """
+    if name not in _MODELS:
+        raise InputError(
+            f"unknown model {name!r}{nearest(name, _MODELS)}; known: {', '.join(_MODELS)}"
+        )
+    return _MODELS[name]
+
+
+def family_entry(family: str) -> ModelEntry:
+    """An entry of the family, to `build` other sizes of it.
+
+    Raises:
+        InputError: no such family.
+    """
+    families = {entry.family: entry for entry in _MODELS.values()}
+    if family not in families:
+        raise InputError(f"unknown architecture {family!r}; known: {', '.join(families)}")
+    return families[family]
+
+
+def create_model(name: str, *, scale: int, **overrides: Any) -> nn.Module:
+    """An untrained model.
+
+    Args:
+        name: one of `list_models`.
+        scale: one of the entry's scales.
+        overrides: constructor arguments that replace the variant's own.
+
+    Raises:
+        InputError: unknown name, scale or argument, or a value the constructor refuses.
+    """
+    entry = get_entry(name)
+    if scale not in entry.scales:
+        offered = ", ".join(map(str, entry.scales))
+        raise InputError(f"{name} has no scale {scale}; it is offered for {offered}")
+    return build(entry, scale, {**entry.config, **overrides})
+
+
+def build(entry: ModelEntry, scale: int, config: Mapping[str, Any]) -> nn.Module:
+    """A model of the entry's family from all its constructor arguments; errors as above."""
+    constructor = entry.constructor()
+    known = set(inspect.signature(constructor).parameters) - {"scale"}
+    for argument in config:
+        if argument not in known:
+            raise InputError(
+                f"{entry.family} has no argument {argument!r}{nearest(argument, known)}; "
+                f"known: {', '.join(sorted(known))}"
+            )
+    try:
+        return constructor(scale=scale, **config)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{entry.family} cannot be built: {error}") from error
