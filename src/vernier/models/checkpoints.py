@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from vernier.errors import InputError
 from vernier.models.cards import Card, file_sha256, load_card, read_weights, shipped_weights
-from vernier.models.registry import build, create_model, family_entry, list_models, nearest
+from vernier.models.registry import (
+    build,
+    create_model,
+    family_entry,
+    get_entry,
+    list_models,
+    nearest,
+)
+from vernier.models.sesr_official import import_official
 
 __all__ = ["DeployableModel", "load_model", "new_card", "read_weights", "save_weights"]
 
@@ -104,8 +115,8 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[nn.M
 
     Args:
         name_or_path: a registry name (weights that come with the package), or a file: our
-            ``.safetensors``, or a checkpoint of our training (``.pt``, ``.ckpt``), whose averaged
-            weights are preferred.
+            ``.safetensors``, a checkpoint of our training (``.pt``, ``.ckpt``), whose averaged
+            weights are preferred, or official SESR arrays (``.npz``, see `import_official`).
         scale: chooses among a name's weights; a file must agree with it.
 
     Raises:
@@ -125,8 +136,10 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[nn.M
         model, card = _load_safetensors(path)
     elif path.suffix in (".pt", ".ckpt"):
         model, card = _load_training_checkpoint(path)
+    elif path.suffix == ".npz":
+        model, card = _load_official(path)
     else:
-        raise InputError(f"{path}: weights are .safetensors, .pt or .ckpt")
+        raise InputError(f"{path}: weights are .safetensors, .pt, .ckpt or .npz")
     if scale is not None and scale != card.scale:
         raise InputError(f"{path} is a model for scale {card.scale}, not {scale}")
     return model, card
@@ -161,9 +174,28 @@ def _load_training_checkpoint(path: Path) -> tuple[nn.Module, Card]:
     if not isinstance(config, dict) or not {"name", "scale"} <= config.keys():
         raise InputError(f"{path}: its 'model' does not tell name and scale")
     model: Any = create_model(**config)
+    if checkpoint.get("deployed"):
+        model = model.skeleton()
     _load_state(model, checkpoint.get("ema") or checkpoint["weights"], path)
     deployed = model.deploy().eval()
     return deployed, new_card(deployed, config["name"])
+
+
+def _load_official(path: Path) -> tuple[nn.Module, Card]:
+    """Arrays named as `import_official` wants them, trained in the authors' collapsed mode."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a readable npz file: {error}") from error
+    if "last.project.bias" not in arrays:
+        raise InputError(f"{path} holds no official SESR weights: it lacks last.project.bias")
+    model = import_official(arrays, scale=math.isqrt(arrays["last.project.bias"].size))
+    known = [
+        name for name in list_models() if get_entry(name).config.items() <= model.config.items()
+    ]
+    card = new_card(model, known[0] if known else "sesr")
+    return model, replace(card, notes="official weights, trained in the authors' collapsed mode")
 
 
 def _load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["SESR", "CollapsibleConv2d"]
+__all__ = ["SESR", "CollapsibleConv2d", "identity_kernel"]
 
 Form = Literal["collapsed", "expanded"]
 
@@ -77,7 +77,7 @@ class CollapsibleConv2d(nn.Module):
         expand, project = self.expand.weight, self.project.weight.flatten(1)
         kernel = (project @ expand.flatten(1)).view(-1, *expand.shape[1:])
         if self.short_residual:
-            kernel = kernel + _identity_kernel(kernel)
+            kernel = kernel + identity_kernel(kernel)
         if self.expand.bias is None or self.project.bias is None:
             return kernel, None
         return kernel, project @ self.expand.bias + self.project.bias
@@ -132,7 +132,7 @@ class CollapsibleConv2d(nn.Module):
         return F.conv2d(x, kernel, bias, padding=self.kernel_size // 2)
 
 
-def _identity_kernel(kernel: Tensor) -> Tensor:
+def identity_kernel(kernel: Tensor) -> Tensor:
     """A kernel of the same shape that copies its input: ones at the centre of the diagonal."""
     size = kernel.shape[-1]
     identity = kernel.new_zeros(kernel.shape)
@@ -248,7 +248,7 @@ class SESR(nn.Module):
     def deploy(self) -> SESR:
         """A copy whose linear blocks are collapsed to plain convolutions; same function."""
         copy = self.skeleton()
-        for target, source in zip(copy._blocks(), self._blocks(), strict=True):
+        for target, source in zip(copy.blocks(), self.blocks(), strict=True):
             conv = source.deploy() if isinstance(source, CollapsibleConv2d) else source
             target.load_state_dict(conv.state_dict())
         copy.activations.load_state_dict(self.activations.state_dict())
@@ -270,7 +270,8 @@ class SESR(nn.Module):
         copy.last = copy.last.deploy()  # type: ignore[operator]
         return copy
 
-    def _blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[nn.Module]:
+        """The linear blocks, or what they became, in the order they run."""
         return [self.first, *self.body, self.last]
 
     @torch.no_grad()
@@ -317,7 +318,7 @@ class SESR(nn.Module):
         ):
             assert isinstance(block, CollapsibleConv2d)
             kernel, _ = block.collapse()
-            block.set_collapsed(_identity_kernel(kernel))
+            block.set_collapsed(identity_kernel(kernel))
             if isinstance(activation, nn.PReLU):
                 activation.weight.fill_(1.0)
         return copied
