@@ -21,9 +21,13 @@ def prepare(
     8-bit RGB target must stay unrounded.
 
     Raises:
+        TypeError: a picture of integers, whose range would be taken for [0, 1].
         ValueError: shapes differ, C is neither 1 nor 3 while ``luma``, or nothing is left
             after the crop.
     """
+    for image in (prediction, target):
+        if not image.is_floating_point():
+            raise TypeError(f"expected floating-point pictures in [0, 1], got {image.dtype}")
     if prediction.shape != target.shape:
         raise ValueError(
             f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape"
@@ -33,13 +37,15 @@ def prepare(
     channels, height, width = prediction.shape[-3:]
     if luma and channels not in (1, 3):
         raise ValueError(f"luma needs 1 or 3 channels, got {channels}")
+    if crop < 0:
+        raise ValueError(f"crop must be zero or more pixels, got {crop}")
     if min(height, width) <= 2 * crop:
         raise ValueError(f"a crop of {crop} pixels leaves nothing of {height}x{width}")
-    prediction = prediction.double()
     if rounding:
-        prediction = (prediction * 255).round().clamp(0, 255) / 255
+        # In the target's type, so that equal 8-bit values stay equal numbers.
+        prediction = (prediction.double() * 255).round().clamp(0, 255).to(target.dtype) / 255
     pair = []
-    for image in (prediction, target.double()):
+    for image in (prediction.double(), target.double()):
         image = image[..., crop : height - crop, crop : width - crop]
         if luma and channels == 3:
             image = rgb_to_luma(image)
