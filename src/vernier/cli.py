@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from vernier import __version__
-from vernier.errors import VernierError
+from vernier.errors import InputError, VernierError
 
 app = typer.Typer(
     name="vernier",
@@ -22,6 +24,18 @@ app = typer.Typer(
 stderr = Console(stderr=True, soft_wrap=True)
 
 
+class ModelsFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+class EvaluateFormat(StrEnum):
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+
+
 def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"vernier {__version__}")
@@ -32,9 +46,118 @@ def _print_version(value: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None: ...
+
+
+@app.command()
+def models(
+    model: Annotated[
+        str | None, typer.Argument(help="A model's name or a weight file; all if left out.")
+    ] = None,
+    scale: Annotated[int | None, typer.Option("--scale", "-s", help="Only this scale.")] = None,
+    as_format: Annotated[
+        ModelsFormat, typer.Option("--format", help="How to print.")
+    ] = ModelsFormat.TABLE,
+) -> None:
+    """List the models with their costs, or show the card of one."""
+    import json
+    from dataclasses import asdict
+
+    from rich.table import Column, Table
+
+    from vernier.analysis.overview import OUTPUT_SIZE, overviews
+
+    found = overviews(model, scale)
+    if as_format == ModelsFormat.JSON:
+        typer.echo(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
+        return
+    table = Table(
+        Column("model", overflow="fold"), "scale", "parameters", "MACs", "weights", "PSNR / SSIM"
+    )
+    for each in found:
+        measured = each.card.measured if each.card else {}
+        table.add_row(
+            escape(each.model),
+            f"x{each.scale}",
+            f"{each.parameters:,}",
+            f"{each.macs / 1e9:.2f} G",
+            "yes" if each.card else "no",
+            "\n".join(f"{k} {v['psnr']:.2f} / {v['ssim']:.4f}" for k, v in measured.items()),
+        )
+    stdout = Console(soft_wrap=True)
+    stdout.print(table)
+    stdout.print(f"MACs for one picture of {OUTPUT_SIZE[1]}x{OUTPUT_SIZE[0]} pixels, deployed.")
+    if model is None:
+        return
+    for card in (each.card for each in found if each.card):
+        stdout.print(f"\n{card.name} x{card.scale}")
+        for key, value in asdict(card).items():
+            if key not in ("name", "scale", "measured") and value not in ("", 0):
+                stdout.print(f"  {key}: {value}", markup=False, highlight=False)
+
+
+@app.command()
+def evaluate(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="Names or weight files; none: bicubic alone."),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Benchmark folder; several may follow, or repeat --data."),
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option("--scale", "-s", help="Default: the scale of the models.")
+    ] = None,
+    as_format: Annotated[
+        EvaluateFormat | None,
+        typer.Option("--format", help="Default: by the suffix of -o, else a table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the report to this file.")
+    ] = None,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Compare RGB instead of luma.")] = False,
+    crop: Annotated[
+        int | None, typer.Option("--crop", help="Border pixels left out; default: the scale.")
+    ] = None,
+    no_rounding: Annotated[
+        bool, typer.Option("--no-rounding", help="Do not round results to 8 bit.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Measure models on benchmarks as the papers do, beside what they print."""
+    from rich.progress import Progress
+
+    from vernier.evaluation import Protocol, format_of
+    from vernier.evaluation import evaluate as evaluate_models
+
+    form = as_format.value if as_format else (format_of(output) if output else "table")
+    if output and not output.parent.is_dir():
+        raise InputError(f"{output.parent}: no such folder; create it or choose another -o")
+    # "--data Set5 Set14" leaves the second folder among the models, which are never folders.
+    folders = [*(data or []), *(Path(name) for name in models or [] if Path(name).is_dir())]
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task("")
+
+        def show(done: int, total: int, image: str) -> None:
+            bar.update(task, completed=done, total=total, description=image)
+
+        report = evaluate_models(
+            [name for name in models or [] if not Path(name).is_dir()],
+            folders,
+            scale=scale,
+            protocol=Protocol(luma=not rgb, crop=crop, rounding=not no_rounding),
+            device=device,
+            progress=show,
+        )
+    if output:
+        report.write(output, form)
+    else:
+        typer.echo(report.render(form), nl=False)
 
 
 def main() -> None:
@@ -42,7 +165,7 @@ def main() -> None:
     try:
         app()
     except VernierError as error:
-        stderr.print(f"[bold red]error:[/] {error}", highlight=False)
+        stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         stderr.print("interrupted")
