@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,6 +52,26 @@ def _options(
         ),
     ] = False,
 ) -> None: ...
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; see recipes/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, e.g. steps=1000 data.batch_size=8")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
+    ] = False,
+) -> None:
+    """Train a model as a recipe says."""
+    from vernier.training.recipe import load_recipe
+    from vernier.training.trainer import train as train_recipe
+
+    result = train_recipe(load_recipe(recipe, overrides or []), resume=resume)
+    typer.echo(
+        f"{result.folder}: {result.steps} steps, best validation PSNR {result.best_psnr:.3f} dB"
+    )
 
 
 @app.command()
