@@ -69,9 +69,10 @@ def train(
     from vernier.training.trainer import train as train_recipe
 
     result = train_recipe(load_recipe(recipe, overrides or []), resume=resume)
-    typer.echo(
-        f"{result.folder}: {result.steps} steps, best validation PSNR {result.best_psnr:.3f} dB"
-    )
+    if result.leader:
+        typer.echo(
+            f"{result.folder}: {result.steps} steps, best validation PSNR {result.best_psnr:.3f} dB"
+        )
 
 
 @app.command()
@@ -155,12 +156,13 @@ def evaluate(
 
     from vernier.evaluation import Protocol, format_of
     from vernier.evaluation import evaluate as evaluate_models
+    from vernier.models import list_models
 
     form = as_format.value if as_format else (format_of(output) if output else "table")
     if output and not output.parent.is_dir():
         raise InputError(f"{output.parent}: no such folder; create it or choose another -o")
     # "--data Set5 Set14" leaves the second folder among the models, which are never folders.
-    folders = [*(data or []), *(Path(name) for name in models or [] if Path(name).is_dir())]
+    more = [name for name in models or [] if name not in list_models() and Path(name).is_dir()]
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task("")
 
@@ -168,8 +170,8 @@ def evaluate(
             bar.update(task, completed=done, total=total, description=image)
 
         report = evaluate_models(
-            [name for name in models or [] if not Path(name).is_dir()],
-            folders,
+            [name for name in models or [] if name not in more],
+            [*(data or []), *more],
             scale=scale,
             protocol=Protocol(luma=not rgb, crop=crop, rounding=not no_rounding),
             device=device,
