@@ -424,15 +424,23 @@ def test_cmyk_becomes_srgb_with_its_profile(shared: Path, tmp_path: Path) -> Non
 
 
 def test_the_profile_of_a_cmyk_file_is_used(tmp_path: Path) -> None:
-    """A profile-bearing file and its pixels without profile differ only through the profile."""
-    other = pyvips.Image.profile_load("cmyk")
-    inks = np.full((4, 4, 4), (200, 30, 90, 10), np.uint8)
+    """A profile whose table says lightness 0 for every ink makes a light picture black."""
+    black = bytearray(pyvips.Image.profile_load("cmyk"))
+    for entry in range(132, 132 + 12 * struct.unpack_from(">I", black, 128)[0], 12):
+        name, start, size = struct.unpack_from(">4sII", black, entry)
+        if name == b"A2B1":  # ICC.1, lut16Type: the output tables for L, a, b come last
+            (length,) = struct.unpack_from(">H", black, start + 50)
+            table = start + size - 3 * 2 * length
+            black[table : table + 2 * length] = bytes(2 * length)
+    inks = np.full((4, 4, 4), (20, 30, 40, 0), np.uint8)
     image = pyvips.Image.new_from_array(inks, interpretation="cmyk")
-    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", other)
-    image.tiffsave(str(tmp_path / "a.tif"))
-    with Image.open(tmp_path / "a.tif") as file:
-        assert file.info["icc_profile"] == other
-    assert read_picture(tmp_path / "a.tif").icc_profile == SRGB
+    image.tiffsave(str(tmp_path / "without.tif"))
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", bytes(black))
+    image.tiffsave(str(tmp_path / "with.tif"))
+    assert read_picture(tmp_path / "without.tif").pixels.min() > 150
+    picture = read_picture(tmp_path / "with.tif")
+    assert picture.pixels.max() < 60
+    assert picture.icc_profile == SRGB
 
 
 def test_lab_matches_the_rgb_original(shared: Path) -> None:
