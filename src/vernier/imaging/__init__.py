@@ -1,7 +1,23 @@
-"""Exact resize and colour conversion on tensors."""
+"""Exact resize and colour conversion; what needs torch is imported on first use."""
 
-from vernier.imaging.colour import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
-from vernier.imaging.resize import imresize, imresize_uint8, resized_length
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vernier.imaging.bicubic import resized_length
+    from vernier.imaging.colour import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+    from vernier.imaging.resize import imresize, imresize_uint8
+
+_HOMES = {
+    "imresize": "resize",
+    "imresize_uint8": "resize",
+    "resized_length": "bicubic",
+    "rgb_to_luma": "colour",
+    "rgb_to_ycbcr": "colour",
+    "ycbcr_to_rgb": "colour",
+}
 
 __all__ = [
     "imresize",
@@ -11,3 +27,9 @@ __all__ = [
     "rgb_to_ycbcr",
     "ycbcr_to_rgb",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

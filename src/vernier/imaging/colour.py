@@ -8,15 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["RGB_TO_YCBCR", "YCBCR_OFFSET", "rgb_to_luma", "rgb_to_ycbcr", "ycbcr_to_rgb"]
+from vernier.imaging.bt601 import RGB_TO_YCBCR, YCBCR_OFFSET
 
-# ITU-R BT.601, 8-bit studio range; rows give Y, Cb, Cr for R, G, B in [0, 1].
-RGB_TO_YCBCR = (
-    (65.481, 128.553, 24.966),
-    (-37.797, -74.203, 112.0),
-    (112.0, -93.786, -18.214),
-)
-YCBCR_OFFSET = (16.0, 128.0, 128.0)
+__all__ = ["rgb_to_luma", "rgb_to_ycbcr", "ycbcr_to_rgb"]
 
 
 def _check(image: Tensor) -> None:

@@ -14,14 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vernier.imaging.bicubic import resized_length, taps
+
 __all__ = ["imresize", "imresize_uint8", "resized_length"]
 
 _MAX_DENOMINATOR = 16
-
-
-def resized_length(length: int, scale: float) -> int:
-    """Output length of one dimension: ceil(length * scale), immune to binary rounding of scale."""
-    return max(1, math.ceil(round(length * scale, 9)))
 
 
 def imresize(
@@ -135,27 +132,12 @@ def _fold(index: Tensor, length: int) -> Tensor:
 
 def _resize_taps(image: Tensor, dim: int, out_length: int, factor: float) -> Tensor:
     """Any factor, from the definition: one weighted pick of input pixels per tap of the kernel."""
-    length = image.shape[dim]
-    stretch = min(factor, 1.0)
-    # Pixel centres: output pixel u looks at (u + 0.5) / factor - 0.5.
-    centre = (torch.arange(out_length, dtype=torch.float64) + 0.5) / factor - 0.5
-    left = (centre - 2 / stretch).floor()
-    index = left[:, None] + torch.arange(math.ceil(4 / stretch) + 2, dtype=torch.float64)
-    weight = _cubic(stretch * (centre[:, None] - index))
-    weight = (weight / weight.sum(1, keepdim=True)).to(image)
-    source = _fold(index.long(), length).to(image.device)
+    index, weights = taps(image.shape[dim], out_length, factor)
+    source, weight = torch.from_numpy(index).to(image.device), torch.from_numpy(weights).to(image)
     shape = [1] * image.ndim
     shape[dim] = out_length
     resized = image.new_zeros(())
     for tap in range(weight.shape[1]):
-        if weight[:, tap].any():
-            picked = image.index_select(dim, source[:, tap])
-            resized = resized + picked * weight[:, tap].reshape(shape)
+        picked = image.index_select(dim, source[:, tap])
+        resized = resized + picked * weight[:, tap].reshape(shape)
     return resized
-
-
-def _cubic(x: Tensor) -> Tensor:
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x <= 1, near, torch.where(x <= 2, far, torch.zeros_like(x)))

@@ -1,0 +1,83 @@
+"""Torch: any module, any device; the reference for the other engines."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vernier.errors import InputError
+from vernier.imaging.bicubic import peak_value, to_pixels
+from vernier.inference.compose import CARRY_RADIUS, composition
+from vernier.inference.networks import Network
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """Eager torch, channels last, float32 unless bf16 is asked for.
+
+    Args:
+        network: what to execute.
+        precision: "bf16" runs the module under autocast; "auto" is fp32.
+        device: any torch device.
+
+    Raises:
+        InputError: torch does not know the device, or cannot use it here.
+    """
+
+    def __init__(
+        self, network: Network, precision: Literal["auto", "fp32", "bf16"], device: str
+    ) -> None:
+        try:
+            self._device = torch.device(device)
+            module = network.module().to(self._device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"torch cannot use the device {device!r}: {reason}") from error
+        self.name = "torch" if device == "cpu" else f"torch {device}"
+        # torch's stubs know this argument for tensors only.
+        self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network
+        self._bf16 = precision == "bf16"
+
+    def precision(self, dtype: np.dtype[Any]) -> Literal["fp32", "bf16"]:
+        return "bf16" if self._bf16 else "fp32"
+
+    def bytes_per_pixel(self, channels: int) -> float:
+        # The carried picture, the network's output, their sum, and its copy in numpy.
+        pictures = 4 * 4 * channels * self._network.scale**2
+        return self._network.activation_bytes() + pictures
+
+    @torch.inference_mode()
+    def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        channels, scale = pixels.shape[2], self._network.scale
+        mix = composition(channels, self._network.colour, scale)
+        image = self._tensor(pixels)
+        lr = self._matrix(mix.input_matrix, mix.input_offset, image)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            hr = self._module(lr.contiguous(memory_format=torch.channels_last)).float()
+        result = self._matrix(mix.output_matrix, mix.output_offset, hr)
+        if mix.carry is not None:
+            edge = ((CARRY_RADIUS, CARRY_RADIUS), (CARRY_RADIUS, CARRY_RADIUS), (0, 0))
+            mirrored = self._tensor(np.pad(pixels, edge, mode="symmetric"))
+            kernel = torch.from_numpy(mix.carry).to(self._device).flatten(0, 2)
+            result += F.pixel_shuffle(F.conv2d(mirrored, kernel), scale)
+        values = result[0].permute(1, 2, 0).cpu().numpy()
+        return to_pixels(values, dtype)
+
+    def _tensor(self, pixels: NDArray[Any]) -> Tensor:
+        """(H, W, C) pixels -> (1, C, H, W) float32 in [0, 1]."""
+        values = pixels.astype(np.float32) / np.float32(peak_value(pixels.dtype))
+        return torch.from_numpy(values).to(self._device).permute(2, 0, 1).unsqueeze(0)
+
+    def _matrix(
+        self, matrix: NDArray[np.float32], offset: NDArray[np.float32], image: Tensor
+    ) -> Tensor:
+        """Mix the channels of (1, C, H, W)."""
+        weight = torch.from_numpy(matrix).to(self._device)[:, :, None, None]
+        return F.conv2d(image, weight, torch.from_numpy(offset).to(self._device))

@@ -1,0 +1,157 @@
+"""What an engine needs to know of a trained network; torch is imported only to build a module."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+
+from vernier.errors import InputError
+from vernier.models.cards import Card, available_scales, read_weights, shipped_weights
+from vernier.models.registry import family_entry, get_entry, list_models
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Network", "networks_of"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network, not yet on an engine.
+
+    Attributes:
+        name: for messages.
+        scale: its upscaling factor.
+        colour: "luma" networks see one channel Y, "rgb" networks three.
+        receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
+        sesr: the deployed arrays by name when it is a SESR, else None.
+        module: builds the torch module in eval mode (imports torch).
+    """
+
+    name: str
+    scale: int
+    colour: Literal["luma", "rgb"]
+    receptive_radius: int | None
+    sesr: Mapping[str, NDArray[Any]] | None
+    module: Callable[[], nn.Module]
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.colour == "luma" else 3
+
+    def activation_bytes(self) -> float:
+        """Bytes per LR pixel that its feature maps take at the worst moment, in float32."""
+        if self.sesr is not None:
+            outputs, features = map(int, self.sesr["last.weight"].shape[:2])
+            # The first features, those of two neighbouring layers, the sum; the output phases.
+            return 4.0 * (4 * features + 2 * outputs)
+        return _measured_activation_bytes(self.module(), self.channels)
+
+
+def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network]]:
+    """How to load the networks that ``model`` offers, by scale, smallest first.
+
+    Args:
+        model: a registry name (every scale whose weights come with the package), a weight file,
+            or a module with the attributes ``scale`` and ``colour``.
+
+    Raises:
+        InputError: no such model or weights, or a module without the facts inference needs.
+    """
+    if "torch" in sys.modules:
+        from torch import nn
+
+        if isinstance(model, nn.Module):
+            network = _from_module(model)
+            return {network.scale: lambda: network}
+    if not isinstance(model, str | Path):
+        raise InputError(
+            f"a model is a name, a weight file or a torch module, not {type(model).__name__}"
+        )
+    if model in list_models():
+        name = str(model)
+        scales = available_scales(name)
+        if not scales:
+            shipped_weights(name)  # raises, and says what to do
+        return {s: partial(_from_safetensors, shipped_weights(name, s)) for s in scales}
+    path = Path(model)
+    if not path.suffix:
+        get_entry(str(model))  # raises, and offers the nearest name
+    network = _from_safetensors(path) if path.suffix == ".safetensors" else _from_checkpoint(path)
+    return {network.scale: lambda: network}
+
+
+def _from_safetensors(path: Path) -> Network:
+    arrays, card = read_weights(path)
+    return Network(
+        name=card.name,
+        scale=card.scale,
+        colour=family_entry(card.architecture).colour,
+        receptive_radius=card.receptive_radius,
+        sesr=arrays if card.architecture == "sesr" else None,
+        module=lambda: _loaded(path)[0],
+    )
+
+
+def _from_checkpoint(path: Path) -> Network:
+    model, card = _loaded(path)
+    return _from_module(model, card.name)
+
+
+def _loaded(path: Path) -> tuple[nn.Module, Card]:
+    from vernier.models.checkpoints import load_model
+
+    return load_model(path)
+
+
+def _from_module(module: nn.Module, name: str | None = None) -> Network:
+    from vernier.models.sesr import SESR
+
+    scale, colour = getattr(module, "scale", None), getattr(module, "colour", None)
+    kind = type(module).__name__
+    if not isinstance(scale, int) or colour not in ("luma", "rgb"):
+        raise InputError(
+            f"{kind} cannot upscale pictures: it needs the attributes scale (an integer) "
+            'and colour ("luma" or "rgb")'
+        )
+    arrays = None
+    if isinstance(module, SESR):
+        module = module if module.deployed else module.deploy()
+        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in module.state_dict().items()}
+    evaluated = module.eval()
+    return Network(
+        name=name or kind,
+        scale=scale,
+        colour=colour,
+        receptive_radius=getattr(module, "receptive_radius", None),
+        sesr=arrays,
+        module=lambda: evaluated,
+    )
+
+
+def _measured_activation_bytes(module: nn.Module, channels: int) -> float:
+    """Four times the largest output of any layer: what a residual network holds at once."""
+    import torch
+
+    side, largest = 32, 0
+
+    def note(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, torch.Tensor):
+            largest = max(largest, output.numel() * output.element_size())
+
+    hooks = [layer.register_forward_hook(note) for layer in module.modules()]
+    try:
+        with torch.inference_mode():
+            parameter = next(module.parameters(), torch.empty(0))
+            module(torch.zeros(1, channels, side, side).to(parameter))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 4.0 * largest / side**2
