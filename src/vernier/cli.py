@@ -126,7 +126,7 @@ def models(
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Names or weight files; none: bicubic alone."),
+        typer.Argument(metavar="MODEL", help="Names or weight files; none: bicubic alone."),
     ] = None,
     data: Annotated[
         list[Path] | None,
@@ -167,7 +167,7 @@ def evaluate(
         task = bar.add_task("")
 
         def show(done: int, total: int, image: str) -> None:
-            bar.update(task, completed=done, total=total, description=image)
+            bar.update(task, completed=done, total=total, description=escape(image))
 
         report = evaluate_models(
             [name for name in models or [] if name not in more],

@@ -228,6 +228,22 @@ def test_an_equal_picture_is_infinite_and_still_json(tmp_path: Path) -> None:
     assert json.loads(report.render("json"))["results"][0]["psnr_db"] is None
 
 
+def test_names_are_no_markup(pictures: Path) -> None:
+    folder = pictures.rename(pictures.with_name("a[red] :cat:"))
+    assert " a[red] :cat: " in evaluate([], [folder], scale=2).render("table")
+
+
+def test_a_model_that_gives_nan_is_reported(pictures: Path) -> None:
+    class Broken(Bicubic):
+        def forward(self, lr: Tensor) -> Tensor:
+            return super().forward(lr) * math.nan
+
+    report = evaluate([Broken(2, "luma")], [pictures])
+    assert math.isnan(report.results[1].psnr)
+    content = json.loads(report.render("json"))["results"][1]
+    assert (content["psnr_db"], content["ssim"]) == (None, None)
+
+
 @pytest.mark.parametrize("suffix", ["txt", "md", "csv", "json"])
 def test_output_file(
     pictures: Path,

@@ -151,8 +151,8 @@ class Report:
     def render(self, form: Format) -> str:
         """The whole report as text, ending in a newline.
 
-        "csv" and "json" have every image and the unrounded figures; an infinite PSNR is null in
-        JSON, which knows no infinity.
+        "csv" and "json" have every image and the unrounded figures; JSON, which knows
+        neither infinity nor NaN, has null in their place.
         """
         if form == "json":
             return json.dumps(self._to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -199,7 +199,10 @@ class Report:
             table.add_column(title, justify="right" if i else "left", no_wrap=True)
         for row in rows:
             table.add_row(*row)
-        console = Console(file=io.StringIO(), width=10_000, color_system=None)
+        # Names are shown as they are: brackets and colons in them are no markup.
+        console = Console(
+            file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False
+        )
         console.print(table)
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue() + "\n".join([self.caption, *self._notes(), ""])
@@ -257,7 +260,7 @@ class Report:
                     "model": result.model,
                     "benchmark": result.benchmark,
                     "psnr_db": _finite(result.psnr),
-                    "ssim": result.ssim,
+                    "ssim": _finite(result.ssim),
                     "seconds": result.seconds,
                     "published": result.published
                     and {
@@ -270,7 +273,7 @@ class Report:
                         {
                             "image": image.image,
                             "psnr_db": _finite(image.psnr),
-                            "ssim": image.ssim,
+                            "ssim": _finite(image.ssim),
                             "seconds": image.seconds,
                         }
                         for image in result.images
