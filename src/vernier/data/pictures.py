@@ -1,0 +1,48 @@
+"""Folders of pictures as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vernier.errors import InputError
+from vernier.io import PICTURE_SUFFIXES, read_picture
+
+__all__ = ["list_pictures", "read_uint8"]
+
+
+def list_pictures(folders: Iterable[str | Path]) -> list[Path]:
+    """Every picture in the folders and below, sorted by path; a single file counts as itself.
+
+    Raises:
+        InputError: a folder does not exist or holds no picture.
+    """
+    found: list[Path] = []
+    for folder in map(Path, folders):
+        if folder.is_file():
+            found.append(folder)
+            continue
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; name one that holds pictures")
+        inside = [p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES]
+        if not inside:
+            raise InputError(f"{folder}: no pictures in it (looked for png, jpg, webp, tiff, ...)")
+        found += sorted(inside)
+    return found
+
+
+def read_uint8(path: str | Path) -> Tensor:
+    """A picture as (C, H, W) uint8, C = 1 (gray) or 3 (RGB); 16-bit rounds to 8, alpha is dropped.
+
+    Raises:
+        PictureError: the file cannot be read.
+    """
+    picture = read_picture(path)
+    pixels = picture.pixels[..., : picture.colour_channels]
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(np.clip(pixels / picture.peak, 0, 1) * 255.0).astype(np.uint8)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

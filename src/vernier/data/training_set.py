@@ -1,0 +1,199 @@
+"""The training set, decoded once and kept in memory, on the GPU when there is one.
+
+A batch is a pure function of the seed and the step. So a run that was killed goes on with exactly
+the batches it would have seen, several processes share one global batch by slicing it, and the
+next batch can be made while the present one trains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vernier.data.pictures import read_uint8
+from vernier.errors import InputError
+from vernier.imaging import imresize, imresize_uint8, rgb_to_luma
+
+__all__ = ["Fingerprint", "TrainingSet", "fingerprint", "to_colour"]
+
+Colour = Literal["luma", "rgb"]
+
+
+def to_colour(picture: Tensor, colour: Colour) -> Tensor:
+    """(..., C, H, W) in [0, 1], C = 1 or 3 -> what a model of this colour reads: its luma, or RGB.
+
+    A gray picture is its own luma.
+    """
+    channels = picture.shape[-3]
+    if colour == "luma":
+        return rgb_to_luma(picture) if channels == 3 else picture
+    return picture if channels == 3 else picture.expand(*picture.shape[:-3], 3, -1, -1)
+
+
+class TrainingSet:
+    """Aligned LR and HR crops with random position and one of the eight dihedral transforms.
+
+    The pictures lie end to end in two flat tensors, so that a whole batch is two gathers, without
+    a loop over pictures, on the CPU or the GPU alike.
+
+    Args:
+        paths: the HR pictures.
+        scale: HR pixels per LR pixel.
+        colour: what the model reads.
+        patch_size: side of the LR crop; HR crops have ``scale`` times as many pixels a side.
+        rounded_lr: make the LR as the benchmarks do, from 8 bits to 8 bits; False keeps the LR
+            of the unrounded picture.
+        weights: one a picture, how often its pixels are drawn relative to the others' (all alike).
+        device: where the pixels stay.
+        progress: called after each picture with (done, total).
+
+    Raises:
+        InputError: no picture is as large as a patch.
+        PictureError: a picture cannot be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        scale: int,
+        colour: Colour,
+        patch_size: int,
+        rounded_lr: bool = False,
+        weights: Sequence[float] | None = None,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.scale = scale
+        self.patch_size = patch_size
+        hr_parts: list[Tensor] = []
+        lr_parts: list[Tensor] = []
+        sizes: list[tuple[int, int]] = []
+        used_weights: list[float] = []
+        self.too_small: list[Path] = []
+        for done, (path, weight) in enumerate(
+            zip(paths, weights or [1.0] * len(paths), strict=True), start=1
+        ):
+            picture = read_uint8(path)
+            rows, columns = (side // scale for side in picture.shape[-2:])
+            if min(rows, columns) < patch_size:
+                self.too_small.append(path)
+            else:
+                picture = picture[:, : rows * scale, : columns * scale]
+                lr, hr = _make_pair(picture, scale, colour, rounded_lr)
+                lr_parts.append(lr.flatten(1))
+                hr_parts.append(hr.flatten(1))
+                sizes.append((rows, columns))
+                used_weights.append(weight)
+            if progress is not None:
+                progress(done, len(paths))
+        if not sizes:
+            raise InputError(
+                f"none of {len(paths)} training pictures is {patch_size * scale} pixels a side; "
+                "lower data.patch_size or give larger pictures"
+            )
+        self.device = torch.device(device)
+        # (C, all pixels of all pictures)
+        self.lr = torch.cat(lr_parts, dim=1).to(self.device)
+        self.hr = torch.cat(hr_parts, dim=1).to(self.device)
+        lr_sizes = torch.tensor(sizes, device=self.device)
+        areas = lr_sizes.prod(dim=1)
+        self._heights, self._widths = lr_sizes.unbind(1)
+        self._starts = areas.cumsum(0) - areas
+        shares = areas * torch.tensor(used_weights, dtype=torch.float64, device=self.device)
+        self._cumulative = shares.cumsum(0) / shares.sum()
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self._starts)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the pixels occupy."""
+        return self.lr.nbytes + self.hr.nbytes
+
+    def batch(
+        self, *, seed: int, step: int, batch_size: int, part: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """The crops of one step: pictures drawn by area, position and transform uniformly.
+
+        Args:
+            seed, step: decide the whole batch.
+            batch_size: number of crops over all processes.
+            part: which of them to make.
+
+        Returns:
+            lr (B, C, P, P) and hr (B, C, sP, sP), float32 in [0, 1], on the set's device.
+        """
+        # The CPU generator looks at 32 bits of its seed only; an odd factor spreads the seeds.
+        generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
+        draws = torch.rand(4, batch_size, generator=generator, dtype=torch.float64)
+        which, row, column, transform = draws[:, part].to(self.device)
+        picture = torch.searchsorted(self._cumulative, which).clamp_max(self.num_pictures - 1)
+        top = (row * (self._heights[picture] - self.patch_size + 1)).long()
+        left = (column * (self._widths[picture] - self.patch_size + 1)).long()
+        transform = (transform * 8).long()
+        lr = self._crops(self.lr, picture, top, left, transform, 1)
+        hr = self._crops(self.hr, picture, top, left, transform, self.scale)
+        return lr, hr
+
+    def _crops(
+        self, pixels: Tensor, picture: Tensor, top: Tensor, left: Tensor, transform: Tensor, s: int
+    ) -> Tensor:
+        side = self.patch_size * s
+        forward = torch.arange(side, device=self.device)
+        flip_rows, flip_columns, transpose = (
+            ((transform >> bit) & 1).bool()[:, None, None] for bit in range(3)
+        )
+        rows, columns = forward[None, :, None], forward[None, None, :]
+        rows = torch.where(flip_rows, side - 1 - rows, rows)
+        columns = torch.where(flip_columns, side - 1 - columns, columns)
+        width = self._widths[picture, None, None] * s
+        start = (self._starts[picture] * s * s + top * s * width[:, 0, 0] + left * s)[:, None, None]
+        # Flips act on the crop's own axes; a transpose then swaps what they walk along.
+        index = start + torch.where(
+            transpose,
+            rows.transpose(1, 2) * width + columns.transpose(1, 2),
+            rows * width + columns,
+        )
+        crops = pixels[:, index].transpose(0, 1)  # (B, C, side, side)
+        return crops.float() / 255 if crops.dtype == torch.uint8 else crops.contiguous()
+
+
+def _make_pair(
+    picture: Tensor, scale: int, colour: Colour, rounded_lr: bool
+) -> tuple[Tensor, Tensor]:
+    """(C, H, W) uint8 -> LR float32 in the model's colour, and HR (uint8 RGB, or float32 luma)."""
+    hr = to_colour(picture.float() / 255, colour)
+    if rounded_lr:
+        lr = to_colour(imresize_uint8(picture, 1 / scale).float() / 255, colour)
+    else:
+        lr = imresize(hr, 1 / scale)
+    # Luma must stay unrounded; RGB is 8-bit already and takes a quarter of the memory as such.
+    return lr, hr if colour == "luma" else (hr * 255).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a run was trained on: the files, and one hash over all their bytes and names."""
+
+    sha256: str
+    files: tuple[str, ...]
+    num_bytes: int
+
+
+def fingerprint(paths: Sequence[Path]) -> Fingerprint:
+    """Hash the training files; two equal fingerprints mean equal bytes under equal names."""
+    total = hashlib.sha256()
+    size = 0
+    for path in paths:
+        content = path.read_bytes()
+        size += len(content)
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return Fingerprint(total.hexdigest(), tuple(str(p) for p in paths), size)

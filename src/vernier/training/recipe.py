@@ -1,0 +1,267 @@
+"""The recipe: one YAML file that defines a training run, validated before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vernier.errors import InputError
+
+__all__ = [
+    "DataRecipe",
+    "ModelRecipe",
+    "OptimiserRecipe",
+    "Recipe",
+    "ScheduleRecipe",
+    "load_recipe",
+    "parse_recipe",
+]
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRecipe(_Strict):
+    """What is trained."""
+
+    name: str
+    """A name of `vernier models`."""
+    scale: PositiveInt
+    overrides: dict[str, Any] = {}
+    """Constructor arguments that differ from the name's."""
+    form: Literal["collapsed", "expanded", "deployed"] = "collapsed"
+    """How linear blocks train: multiplied out in each step, as two convolutions, or as the plain
+    convolutions that remain after collapsing."""
+    init_from: str | None = None
+    """Start from these weights or this checkpoint (same width; another scale or depth is fine)."""
+
+
+class DataRecipe(_Strict):
+    """What it is trained on."""
+
+    train: list[str]
+    """Folders of HR pictures, searched recursively; LR is made from them."""
+    weights: list[PositiveFloat] = []
+    """How often a pixel of each folder is drawn, relative to the others; empty: all alike."""
+    validation: list[str] = []
+    """Folders of HR pictures to validate on. Empty: pictures held out of ``train``."""
+    hold_out: NonNegativeInt = 0
+    """How many of the training pictures, evenly spread, are kept for validation instead."""
+    patch_size: PositiveInt = 64
+    """Side of the LR crop in pixels."""
+    batch_size: PositiveInt = 16
+    """Crops in an optimisation step, over all devices and accumulation steps."""
+    rounded_lr: bool = False
+    """LR rounded to 8 bits, as the benchmarks' files are."""
+
+    @model_validator(mode="after")
+    def _validation_exists(self) -> DataRecipe:
+        if self.validation and self.hold_out:
+            raise ValueError("give validation folders or hold_out, not both")
+        if not self.train:
+            raise ValueError("train names no folder")
+        if self.weights and len(self.weights) != len(self.train):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.train)} train folders")
+        return self
+
+
+class OptimiserRecipe(_Strict):
+    """How the weights move."""
+
+    name: Literal["adam", "soap"] = "adam"
+    learning_rate: PositiveFloat = 5e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    amsgrad: bool = False
+    """Adam's non-increasing variant, as the SESR authors use it."""
+    precondition_every: PositiveInt = 10
+    """SOAP: steps between refreshments of the eigenbases."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OptimiserRecipe:
+        if self.amsgrad and self.name != "adam":
+            raise ValueError("amsgrad belongs to adam")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
+        return self
+
+
+class ScheduleRecipe(_Strict):
+    """The learning rate over the steps, as a factor of ``optimiser.learning_rate``."""
+
+    name: Literal["constant", "multi-step", "cosine"] = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    """Linear rise from zero."""
+    milestones: list[PositiveInt] = []
+    """Multi-step: steps at which the factor is multiplied by ``gamma``."""
+    gamma: PositiveFloat = 0.5
+    minimum: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Cosine: the factor it ends at."""
+    start_step: NonNegativeInt = 0
+    """Where the schedule begins: set it to the present step to restart it in a resumed run."""
+
+    @model_validator(mode="after")
+    def _milestones_belong(self) -> ScheduleRecipe:
+        if self.name == "multi-step" and not self.milestones:
+            raise ValueError("multi-step needs milestones")
+        if self.name != "multi-step" and self.milestones:
+            raise ValueError(f"milestones belong to multi-step, not to {self.name}")
+        if sorted(set(self.milestones)) != self.milestones:
+            raise ValueError(f"milestones must increase, got {self.milestones}")
+        return self
+
+
+class Recipe(_Strict):
+    """Everything that defines a training run."""
+
+    name: str
+    """Name of the run; its folder is ``output / name``."""
+    output: str = "runs"
+    model: ModelRecipe
+    data: DataRecipe
+    optimiser: OptimiserRecipe = OptimiserRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    steps: PositiveInt
+    loss: Literal["l1", "l2", "charbonnier"] = "l1"
+    accumulate: PositiveInt = 1
+    """Micro-batches that make up one step."""
+    clip_gradient_norm: PositiveFloat | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
+    """Decay of the moving average of the weights, which is what is validated and kept."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast; weights, residual and loss stay in float32."""
+    channels_last: bool = True
+    compile: bool = False
+    seed: NonNegativeInt = 0
+    devices: PositiveInt = 1
+    """Processes on this machine; several machines through torchrun."""
+    num_nodes: PositiveInt = 1
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    log_every: PositiveInt = 100
+    validate_every: PositiveInt = 1000
+    checkpoint_every: PositiveInt = 1000
+    log_images: NonNegativeInt = 2
+    """Validation pictures shown in TensorBoard."""
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Recipe:
+        if self.data.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} does not divide data.batch_size "
+                f"{self.data.batch_size}"
+            )
+        return self
+
+
+# What a resumed run may change; everything else would make it another run.
+RESUMABLE = frozenset(
+    {
+        "optimiser.learning_rate",
+        "schedule",
+        "steps",
+        "devices",
+        "num_nodes",
+        "accelerator",
+        "log_every",
+        "validate_every",
+        "checkpoint_every",
+        "log_images",
+        "compile",
+    }
+)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply ``key=value`` overrides (dotted keys, values in YAML).
+
+    Raises:
+        InputError: no such file, not YAML, or a key or value that does not fit; the message names
+            the key, the place and the nearest valid name.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the recipe {path}: {error}") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise InputError(f"{path} is not YAML{line}; see recipes/ for examples") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no keys; see recipes/ for examples")
+    for override in overrides:
+        _apply_override(values, override)
+    return parse_recipe(values, str(path))
+
+
+def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
+    """Validate plain values; ``origin`` names them in the error."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(_explain(dict(problem)) for problem in error.errors())
+        raise InputError(f"{origin}: {problems}") from error
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign or not key:
+        raise InputError(f"cannot read {override!r}: write key=value, as in optimiser.eps=1e-8")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"cannot read the value of {override!r}: write it as in YAML") from error
+    *parents, last = key.split(".")
+    target = values
+    for parent in parents:
+        inner = target.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"{override!r}: {parent} is a value, it has no keys inside")
+        target = inner
+    target[last] = parsed
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    """One of pydantic's findings as a phrase that says where, what, and what to write instead."""
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return f"unknown key {where!r}, {hint}"
+    if problem["type"] == "missing":
+        return f"{where!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    given = problem["input"]
+    if isinstance(given, str | int | float | bool):
+        message += f", got {given!r}"
+        expected = problem.get("ctx", {}).get("expected")
+        if isinstance(given, str) and isinstance(expected, str):
+            choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
+            near = difflib.get_close_matches(given, choices, n=1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
+    return f"{where!r}: {message}" if where else message
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)

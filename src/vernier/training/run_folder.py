@@ -1,0 +1,160 @@
+"""The folder of one training run: what was run, on what, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from vernier.errors import InputError
+from vernier.training.recipe import RESUMABLE, Recipe
+
+__all__ = ["RunFolder"]
+
+
+class RunFolder:
+    """Paths and files of a run.
+
+    ``recipe.yaml`` (resolved), ``environment.json``, ``data.json``, ``model.json``,
+    ``metrics.jsonl``, ``tensorboard/``, ``checkpoints/last.ckpt``, ``checkpoints/best.ckpt`` and,
+    at the end, ``weights.safetensors`` with its card.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.last = path / "checkpoints" / "last.ckpt"
+        self.best = path / "checkpoints" / "best.ckpt"
+        self.weights = path / "weights.safetensors"
+
+    def open_new(self, recipe: Recipe) -> None:
+        """Create the folder and write the resolved recipe.
+
+        Raises:
+            InputError: a run of this name is there already.
+        """
+        if self.recipe.exists():
+            raise InputError(
+                f"{self.path} holds a run already; continue it with --resume, or choose another "
+                "name=..."
+            )
+        self.last.parent.mkdir(parents=True, exist_ok=True)
+        self._write_recipe(recipe)
+
+    def open_existing(self, recipe: Recipe) -> dict[str, dict[str, Any]]:
+        """Check that ``recipe`` continues the run in this folder; what changed, as before/after.
+
+        Raises:
+            InputError: there is no run, or a key differs that would make it another run.
+        """
+        if not self.recipe.exists():
+            raise InputError(f"{self.path} holds no run to resume; start it without --resume")
+        before = _flatten(yaml.safe_load(self.recipe.read_text(encoding="utf-8")))
+        after = _flatten(recipe.model_dump(mode="json"))
+        changed = {
+            key: {"before": before.get(key), "after": after.get(key)}
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key) != after.get(key)
+        }
+        for key, values in changed.items():
+            if key not in RESUMABLE and key.split(".")[0] not in RESUMABLE:
+                raise InputError(
+                    f"a resumed run cannot change {key} (was {values['before']}, now "
+                    f"{values['after']}); start another run with another name=..."
+                )
+        self._write_recipe(recipe)
+        return changed
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write ``name.json`` into the folder."""
+        text = json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
+        _write_text(self.path / f"{name}.json", text)
+
+    def append_metrics(self, values: Mapping[str, Any]) -> None:
+        """One line of ``metrics.jsonl``."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drop lines later than ``step``: a killed run had logged more than it had saved."""
+        if not self.metrics.exists():
+            return
+        kept = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that the kill cut short
+            if entry["step"] <= step:
+                kept.append(line + "\n")
+        _write_text(self.metrics, "".join(kept))
+
+    def save_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Write atomically: a kill leaves the old checkpoint or the new one, never half of one."""
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def load_checkpoint(self, path: Path) -> dict[str, Any]:
+        """Read a checkpoint to the CPU; weights-only."""
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(f"{path} is damaged and cannot be resumed from: {error}") from error
+        return state
+
+    def _write_recipe(self, recipe: Recipe) -> None:
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+        _write_text(self.recipe, text)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware that a run's numbers depend on."""
+    packages = ["vernier", "torch", "numpy", "lightning-fabric", "pyvips", "safetensors"]
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": _processor_name(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: metadata.version(name) for name in packages},
+    }
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,476 @@
+"""The training loop: short, resumable to the bit, and the same for one process or many."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vernier.analysis.complexity import complexity, summary
+from vernier.data.pictures import list_pictures
+from vernier.data.training_set import Fingerprint, TrainingSet, fingerprint
+from vernier.errors import InputError, VernierError
+from vernier.imaging import imresize
+from vernier.models import create_model, load_model, new_card, save_weights
+from vernier.training.recipe import OptimiserRecipe, Recipe
+from vernier.training.run_folder import RunFolder, environment
+from vernier.training.schedule import learning_rate_factor
+from vernier.training.soap import SOAP
+from vernier.training.validation import ValidationSet, hold_out
+
+__all__ = ["TrainingError", "TrainingResult", "train"]
+
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "l1": lambda error: error.abs().mean(),
+    "l2": lambda error: error.square().mean(),
+    "charbonnier": lambda error: (error.square() + 1e-6).sqrt().mean(),
+}
+
+
+class TrainingError(VernierError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run left: its folder, the steps done, and the best validation PSNR in dB.
+
+    Every process of a run returns one; ``leader`` marks the one that should speak.
+    """
+
+    folder: Path
+    steps: int
+    best_psnr: float
+    leader: bool
+
+
+@dataclass
+class _Progress:
+    """What changes while training, apart from weights."""
+
+    step: int = 0
+    best_psnr: float = -math.inf
+
+
+def train(recipe: Recipe, *, resume: bool = False) -> TrainingResult:
+    """Train what the recipe says.
+
+    Args:
+        recipe: the run; see `vernier.training.recipe.Recipe`.
+        resume: continue the run of this name from its last checkpoint. On a CPU the result is
+            bit-equal to that of a run that was never interrupted.
+
+    Raises:
+        InputError: data, weights or recipe do not fit together.
+        TrainingError: the loss is no longer finite; the last checkpoint is from before.
+    """
+    # Not at the top: the recipe and the metrics are of use where the extra is not installed.
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise InputError("training needs more packages: pip install 'vernier[train]'") from error
+    world = recipe.devices * recipe.num_nodes
+    fabric = Fabric(
+        accelerator=recipe.accelerator,
+        devices=recipe.devices,
+        num_nodes=recipe.num_nodes,
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    if recipe.data.batch_size % (world * recipe.accumulate):
+        raise InputError(
+            f"data.batch_size {recipe.data.batch_size} is not a multiple of "
+            f"{world} devices x {recipe.accumulate} accumulated micro-batches"
+        )
+    run = RunFolder(Path(recipe.output) / recipe.name)
+    with fabric.rank_zero_first():
+        changed = run.open_existing(recipe) if resume else {}
+        if not resume and fabric.global_rank == 0:
+            run.open_new(recipe)
+    return _Run(recipe, run, fabric).run(resume=resume, changed=changed)
+
+
+class _Run:
+    def __init__(self, recipe: Recipe, folder: RunFolder, fabric: Any) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.fabric = fabric
+        self.leader: bool = fabric.global_rank == 0
+        self.device: torch.device = fabric.device
+
+    def run(self, *, resume: bool, changed: dict[str, Any]) -> TrainingResult:
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        model = self._create_model()
+        data, validation, print_of_data = self._load_data(model)
+        optimiser = _create_optimiser(model, recipe.optimiser)
+        averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        progress = _Progress()
+        if resume and self.folder.last.exists():
+            state = self.folder.load_checkpoint(self.folder.last)
+            if state["data_sha256"] != print_of_data.sha256:
+                raise InputError(
+                    "the training pictures are not those that the run started with; "
+                    "restore them, or start another run"
+                )
+            model.load_state_dict(state["weights"])
+            averaged.load_state_dict(state["ema"] or state["weights"])
+            optimiser.load_state_dict(state["optimiser"])
+            progress = _Progress(state["step"], state["best_psnr"])
+        if self.leader:
+            self._describe(model, data, validation, print_of_data)
+            self.folder.rewind_metrics(progress.step)
+            if resume:
+                self.folder.append_metrics(
+                    {"step": progress.step, "event": "resume", "changed": changed}
+                )
+        with self._logs() as log:
+            self._loop(model, averaged, optimiser, data, validation, progress, log, print_of_data)
+        if self.leader:
+            self._write_weights(averaged, validation, progress, print_of_data)
+        self.fabric.barrier()
+        return TrainingResult(self.folder.path, progress.step, progress.best_psnr, self.leader)
+
+    def _create_model(self) -> nn.Module:
+        choice = self.recipe.model
+        model = create_model(choice.name, scale=choice.scale, **choice.overrides)
+        if choice.init_from is not None:
+            source, _ = load_model(choice.init_from)
+            try:
+                copied = model.init_from(source)  # type: ignore[operator]
+            except ValueError as error:
+                raise InputError(f"model.init_from {choice.init_from}: {error}") from error
+            if self.leader:
+                self.folder.append_metrics({"step": 0, "event": "init_from", "copied": copied})
+        if choice.form == "deployed":
+            model = model.deploy().train()  # type: ignore[operator]
+        elif choice.form == "expanded":
+            model.form = "expanded"  # type: ignore[assignment]
+        return model.to(self.device)
+
+    def _load_data(self, model: nn.Module) -> tuple[TrainingSet, ValidationSet, Fingerprint]:
+        recipe = self.recipe.data
+        weight_of = {
+            path: weight
+            for folder, weight in zip(recipe.train, recipe.weights or [1.0] * len(recipe.train))
+            for path in list_pictures([folder])
+        }
+        paths = list(weight_of)
+        kept = list_pictures(recipe.validation) if recipe.validation else []
+        if recipe.hold_out:
+            paths, kept = hold_out(paths, recipe.hold_out)
+        colour = model.colour
+        with _progress_bar("reading pictures", len(paths), shown=self.leader) as bar:
+            data = TrainingSet(
+                paths,
+                scale=self.recipe.model.scale,
+                colour=colour,  # type: ignore[arg-type]
+                patch_size=recipe.patch_size,
+                rounded_lr=recipe.rounded_lr,
+                weights=[weight_of[path] for path in paths],
+                device=self.device,
+                progress=lambda done, total: bar(done, ""),
+            )
+        validation = ValidationSet(kept, scale=self.recipe.model.scale, colour=colour)  # type: ignore[arg-type]
+        return data, validation, fingerprint(paths)
+
+    def _describe(
+        self, model: nn.Module, data: TrainingSet, validation: ValidationSet, seen: Fingerprint
+    ) -> None:
+        side = self.recipe.data.patch_size
+        deployed = model.deploy()  # type: ignore[operator]
+        layers = summary(deployed, (side, side))
+        self.folder.write_json("environment", environment() | {"seed": self.recipe.seed})
+        self.folder.write_json(
+            "data",
+            {
+                "sha256": seen.sha256,
+                "pictures": data.num_pictures,
+                "too_small": [str(p) for p in data.too_small],
+                "bytes_in_memory": data.num_bytes,
+                "device": str(data.device),
+                "validation": [pair.name for pair in validation.pairs],
+                "files": seen.files,
+            },
+        )
+        self.folder.write_json(
+            "model",
+            {
+                "name": self.recipe.model.name,
+                "trained_parameters": sum(p.numel() for p in model.parameters()),
+                "deployed": asdict(complexity(deployed, (side, side))),
+                "lr_size": [side, side],
+                "layers": [asdict(layer) for layer in layers],
+            },
+        )
+
+    def _loop(
+        self,
+        model: nn.Module,
+        averaged: nn.Module,
+        raw_optimiser: torch.optim.Optimizer,
+        data: TrainingSet,
+        validation: ValidationSet,
+        progress: _Progress,
+        log: _Logs,
+        seen: Fingerprint,
+    ) -> None:
+        recipe = self.recipe
+        compiled = torch.compile(model) if recipe.compile else model
+        network, optimiser = self.fabric.setup(compiled, raw_optimiser)
+        loss_of = LOSSES[recipe.loss]
+        parameters = list(model.parameters())
+        loss_sum = torch.zeros((), device=self.device)
+        since = progress.step
+        waited = 0.0
+        started = time.perf_counter()
+
+        def save(path: Path) -> None:
+            if self.leader:
+                state = {
+                    "model": {
+                        "name": recipe.model.name,
+                        "scale": recipe.model.scale,
+                        **recipe.model.overrides,
+                    },
+                    "deployed": recipe.model.form == "deployed",
+                    "step": progress.step,
+                    "best_psnr": progress.best_psnr,
+                    "weights": model.state_dict(),
+                    "ema": averaged.state_dict() if recipe.ema else None,
+                    "optimiser": raw_optimiser.state_dict(),
+                    "data_sha256": seen.sha256,
+                    "recipe": recipe.model_dump(mode="json"),
+                }
+                self.folder.save_checkpoint(path, state)
+
+        with _progress_bar("training", recipe.steps, shown=self.leader) as bar:
+            batches = self._batches(data, progress.step)
+            while progress.step < recipe.steps:
+                factor = learning_rate_factor(recipe.schedule, progress.step, recipe.steps)
+                learning_rate = recipe.optimiser.learning_rate * factor
+                for group in raw_optimiser.param_groups:
+                    group["lr"] = learning_rate
+                for micro in range(recipe.accumulate):
+                    asked = time.perf_counter()
+                    lr, hr = next(batches)
+                    waited += time.perf_counter() - asked
+                    last = micro == recipe.accumulate - 1
+                    with self.fabric.no_backward_sync(network, enabled=not last):
+                        loss = loss_of(network(lr).float() - hr) / recipe.accumulate
+                        self.fabric.backward(loss)
+                    loss_sum += loss.detach()
+                progress.step += 1
+                step = progress.step
+                logging = step % recipe.log_every == 0 or step == recipe.steps
+                norm = _gradient_norm(parameters) if logging or recipe.clip_gradient_norm else None
+                if recipe.clip_gradient_norm and norm is not None:
+                    torch.nn.utils.clip_grads_with_norm_(
+                        parameters, recipe.clip_gradient_norm, norm
+                    )
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+                _average(averaged, model, recipe.ema, step)
+                validating = step % recipe.validate_every == 0 or step == recipe.steps
+                saving = step % recipe.checkpoint_every == 0 or step == recipe.steps
+                if logging or validating or saving:
+                    # A sum that is not finite stays so: one look here covers every step since.
+                    mean_loss = float(self.fabric.all_reduce(loss_sum, reduce_op="mean"))
+                    self._check_finite(mean_loss, step)
+                if logging:
+                    elapsed = time.perf_counter() - started
+                    log.scalars(
+                        step,
+                        loss=mean_loss / (step - since),
+                        learning_rate=learning_rate,
+                        gradient_norm=float(norm) if norm is not None else math.nan,
+                        seconds_per_step=elapsed / (step - since),
+                        data_wait_share=waited / elapsed,
+                    )
+                    bar(step, f"loss {mean_loss / (step - since):.5f}")
+                    loss_sum.zero_()
+                if validating and validation.pairs:
+                    mean_psnr = self._validate(averaged, validation)
+                    log.scalars(step, psnr=mean_psnr)
+                    bar(step, f"psnr {mean_psnr:.3f} dB")
+                    if mean_psnr > progress.best_psnr:
+                        progress.best_psnr = mean_psnr
+                        save(self.folder.best)
+                    self._log_images(log, averaged, validation, step)
+                if saving:
+                    save(self.folder.last)
+                if logging:
+                    # Validation and saving are not part of the time per step.
+                    since, waited, started = step, 0.0, time.perf_counter()
+
+    def _batches(self, data: TrainingSet, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Micro-batches of this process from ``step`` on, each made while the one before trains."""
+        recipe = self.recipe
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        size = recipe.data.batch_size // (world * recipe.accumulate)
+
+        def make(index: int) -> tuple[Tensor, Tensor]:
+            at, micro = divmod(index, recipe.accumulate)
+            start = (micro * world + rank) * size
+            lr, hr = data.batch(
+                seed=recipe.seed,
+                step=at,
+                batch_size=recipe.data.batch_size,
+                part=slice(start, start + size),
+            )
+            if recipe.channels_last:
+                lr = lr.contiguous(memory_format=torch.channels_last)
+            return lr, hr
+
+        with ThreadPoolExecutor(1) as pool:
+            index = step * recipe.accumulate
+            upcoming = pool.submit(make, index)
+            while True:
+                batch = upcoming.result()
+                index += 1
+                upcoming = pool.submit(make, index)
+                yield batch
+
+    def _check_finite(self, loss: float, step: int) -> None:
+        if math.isfinite(loss):
+            return
+        kept = f"the last good checkpoint is {self.folder.last}"
+        if not self.folder.last.exists():
+            kept = "no checkpoint had been written yet"
+        raise TrainingError(
+            f"the loss is not finite by step {step}; lower optimiser.learning_rate, set "
+            f"clip_gradient_norm (1.0), lengthen schedule.warmup_steps or use precision=fp32; "
+            f"{kept}"
+        )
+
+    def _validate(self, averaged: nn.Module, validation: ValidationSet) -> float:
+        part = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        values = validation.psnr(averaged, device=self.device, part=part)
+        total = torch.tensor(sum(values), dtype=torch.float64, device=self.device)
+        return float(self.fabric.all_reduce(total, reduce_op="sum")) / len(validation.pairs)
+
+    def _log_images(
+        self, log: _Logs, averaged: nn.Module, validation: ValidationSet, step: int
+    ) -> None:
+        if not self.leader:
+            return
+        for pair in validation.pairs[: self.recipe.log_images]:
+            bicubic = imresize(pair.lr, float(validation.scale))
+            result = validation.upscale(averaged, pair.lr, self.device)
+            side_by_side = [image[:, :256, :256] for image in (bicubic, result, pair.hr)]
+            log.image(step, f"{pair.name}: bicubic, ours, HR", torch.cat(side_by_side, dim=2))
+
+    def _write_weights(
+        self, averaged: nn.Module, validation: ValidationSet, progress: _Progress, seen: Fingerprint
+    ) -> None:
+        """The best averaged weights, deployed, as a file that every command takes."""
+        if self.folder.best.exists():
+            state = self.folder.load_checkpoint(self.folder.best)
+            averaged.load_state_dict(state["ema"] or state["weights"])
+        notes = f"validation PSNR {progress.best_psnr:.3f} dB on {len(validation.pairs)} pictures"
+        card = replace(
+            new_card(averaged, self.recipe.model.name),  # type: ignore[arg-type]
+            recipe=self.recipe.name,
+            data=f"{len(seen.files)} pictures, sha256 {seen.sha256}",
+            steps=progress.step,
+            notes=notes if validation.pairs else "",
+        )
+        save_weights(averaged, self.folder.weights, card)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _logs(self) -> Iterator[_Logs]:
+        if not self.leader:
+            yield _Logs(None, None)
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.folder.tensorboard))
+        try:
+            yield _Logs(self.folder, writer)
+        finally:
+            writer.close()
+
+
+class _Logs:
+    """Scalars to ``metrics.jsonl`` and TensorBoard, images to TensorBoard; mute off the leader."""
+
+    def __init__(self, folder: RunFolder | None, writer: Any) -> None:
+        self.folder = folder
+        self.writer = writer
+
+    def scalars(self, step: int, **values: float) -> None:
+        if self.folder is None:
+            return
+        self.folder.append_metrics({"step": step, **values})
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def image(self, step: int, name: str, image: Tensor) -> None:
+        if self.writer is not None:
+            self.writer.add_image(name, image.clamp(0, 1), step)
+
+
+def _create_optimiser(model: nn.Module, recipe: OptimiserRecipe) -> torch.optim.Optimizer:
+    if recipe.name == "soap":
+        return SOAP(
+            model.parameters(),
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
+            eps=recipe.eps,
+            precondition_every=recipe.precondition_every,
+        )
+    return torch.optim.Adam(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        betas=recipe.betas,
+        eps=recipe.eps,
+        amsgrad=recipe.amsgrad,
+        foreach=True,
+    )
+
+
+def _gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """L2 norm of the whole gradient, as the optimiser will see it before clipping."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, model: nn.Module, decay: float | None, step: int) -> None:
+    """Move the average towards the weights; young averages forget faster."""
+    weight = 1.0 if decay is None else 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), weight)
+
+
+@contextmanager
+def _progress_bar(title: str, total: int, *, shown: bool) -> Iterator[Any]:
+    """Yields a function (done, note) that moves a bar on stderr."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not shown or not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)

@@ -1,0 +1,319 @@
+"""Training for real, on small pictures: it learns, resumes to the bit, and scales out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from vernier.errors import InputError
+from vernier.imaging import imresize
+from vernier.io import Picture, write_picture
+from vernier.models import load_model
+from vernier.training.recipe import parse_recipe
+from vernier.training.run_folder import RunFolder
+from vernier.training.trainer import TrainingError, train
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smooth random pictures with edges: something that can be learnt."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(6):
+        coarse = torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(i))
+        image = (imresize(coarse, 6.0) > 0.5).float() * 0.8 + 0.1 * imresize(coarse, 6.0)
+        pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        write_picture(Picture(np.ascontiguousarray(pixels)), folder / f"{i}.png")
+    return folder
+
+
+def _values(pictures: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "run",
+        "output": str(output),
+        "model": {"name": "sesr-m3", "scale": 2, "overrides": {"expansion": 16}},
+        "data": {"train": [str(pictures)], "hold_out": 2, "patch_size": 12, "batch_size": 4},
+        "optimiser": {"learning_rate": 1e-3, "amsgrad": True},
+        "steps": 40,
+        "ema": 0.9,
+        "log_every": 10,
+        "validate_every": 20,
+        "checkpoint_every": 10,
+        "accelerator": "cpu",
+    } | changes
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return {"ema." + k: v for k, v in state["ema"].items()} | dict(state["weights"])
+
+
+def _assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+
+
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_learns_and_leaves_everything_behind(pictures: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe(_values(pictures, tmp_path, steps=120), "recipe")
+    result = train(recipe)
+    folder = tmp_path / "run"
+    assert result.steps == 120
+    losses = [entry["loss"] for entry in _metrics(folder) if "loss" in entry]
+    assert losses[-1] < 0.7 * losses[0]
+    logged = next(entry for entry in _metrics(folder) if "loss" in entry)
+    assert logged.keys() >= {
+        "step",
+        "loss",
+        "learning_rate",
+        "gradient_norm",
+        "seconds_per_step",
+        "data_wait_share",
+    }
+    psnrs = [entry["psnr"] for entry in _metrics(folder) if "psnr" in entry]
+    assert result.best_psnr == max(psnrs)
+    resolved = yaml.safe_load((folder / "recipe.yaml").read_text())
+    assert parse_recipe(resolved, "resolved") == recipe
+    assert len(json.loads((folder / "data.json").read_text())["sha256"]) == 64
+    assert json.loads((folder / "environment.json").read_text())["packages"]["torch"]
+    summary = json.loads((folder / "model.json").read_text())
+    assert summary["deployed"]["parameters"] == 8912 + 48
+    assert summary["deployed"]["macs"] == 8912 * 12 * 12
+    assert list((folder / "tensorboard").iterdir())
+    assert not list(folder.rglob("*.tmp"))
+    model, card = load_model(folder / "weights.safetensors")
+    assert (card.name, card.scale, card.steps) == ("sesr-m3", 2, 120)
+    from_checkpoint, _ = load_model(folder / "checkpoints" / "best.ckpt")
+    lr = torch.rand(1, 1, 9, 7)
+    torch.testing.assert_close(model(lr), from_checkpoint(lr))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimiser": {"name": "soap", "learning_rate": 3e-3, "betas": [0.95, 0.95]}},
+        {
+            "model": {"name": "sesr-m3", "scale": 2, "form": "deployed"},
+            "optimiser": {"name": "soap", "learning_rate": 3e-3},
+            "accumulate": 2,
+            "clip_gradient_norm": 0.1,
+            "precision": "bf16",
+        },
+    ],
+    ids=["collapsed-soap", "deployed-bf16-accumulated"],
+)
+def test_resumed_is_bit_equal_to_uninterrupted(
+    pictures: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    train(parse_recipe(_values(pictures, tmp_path / "a", **changes), "a"))
+    first = parse_recipe(_values(pictures, tmp_path / "b", **changes), "b")
+    folder = RunFolder(tmp_path / "b" / "run")
+    _stop_after(first, steps=23)
+    assert folder.load_checkpoint(folder.last)["step"] == 20
+    train(first, resume=True)
+    _assert_equal(_weights(tmp_path / "a" / "run"), _weights(tmp_path / "b" / "run"))
+    strip = [
+        {k: e[k] for k in ("step", "psnr", "loss") if k in e}
+        for e in _metrics(folder.path)
+        if "event" not in e
+    ]
+    whole = [
+        {k: e[k] for k in ("step", "psnr", "loss") if k in e}
+        for e in _metrics(tmp_path / "a" / "run")
+    ]
+    assert strip == whole
+
+
+def _stop_after(recipe: Any, *, steps: int) -> None:
+    """Run and break off in the middle of a step, as an exception would."""
+    from vernier.data.training_set import TrainingSet
+
+    class StoppedError(Exception):
+        pass
+
+    original = TrainingSet.batch
+
+    def batch(self: TrainingSet, *, seed: int, step: int, **more: Any) -> Any:
+        if step >= steps:
+            raise StoppedError
+        return original(self, seed=seed, step=step, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingSet, "batch", batch)
+        with pytest.raises(StoppedError):
+            train(recipe)
+
+
+def test_killed_and_resumed_is_bit_equal_to_uninterrupted(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path / "b", steps=200, checkpoint_every=5, log_every=5)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(values))
+    threads = str(torch.get_num_threads())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vernier", "train", str(file)],
+        env=os.environ | {"OMP_NUM_THREADS": threads},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = tmp_path / "b" / "run"
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 0 < checkpoint["step"] < 200
+    train(parse_recipe(values, "b"), resume=True)
+    train(parse_recipe(values | {"output": str(tmp_path / "a")}, "a"))
+    _assert_equal(_weights(tmp_path / "a" / "run"), _weights(folder))
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(
+    pictures: Path, tmp_path: Path
+) -> None:
+    values = _values(pictures, tmp_path / "two", steps=10, devices=2)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(values))
+    outcome = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "vernier",
+            "train",
+            str(file),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    train(parse_recipe(values | {"output": str(tmp_path / "one"), "devices": 1}, "one"))
+    two, one = _weights(tmp_path / "two" / "run"), _weights(tmp_path / "one" / "run")
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=1e-4, atol=2e-6)
+    psnr_two, psnr_one = (
+        [e["psnr"] for e in _metrics(tmp_path / name / "run") if "psnr" in e]
+        for name in ("two", "one")
+    )
+    assert psnr_two == pytest.approx(psnr_one, abs=1e-3)
+
+
+def test_accumulation_equals_one_large_batch(pictures: Path, tmp_path: Path) -> None:
+    for name, accumulate in (("whole", 1), ("parts", 4)):
+        values = _values(pictures, tmp_path / name, steps=5, accumulate=accumulate)
+        train(parse_recipe(values, name))
+    whole, parts = _weights(tmp_path / "whole" / "run"), _weights(tmp_path / "parts" / "run")
+    for key in whole:
+        torch.testing.assert_close(parts[key], whole[key], rtol=1e-4, atol=2e-6)
+
+
+def test_collapsed_and_expanded_training_are_the_same(pictures: Path, tmp_path: Path) -> None:
+    for form in ("collapsed", "expanded"):
+        model = {"name": "sesr-m3", "scale": 2, "overrides": {"expansion": 16}, "form": form}
+        train(parse_recipe(_values(pictures, tmp_path / form, steps=5, model=model), form))
+    one, other = _weights(tmp_path / "collapsed" / "run"), _weights(tmp_path / "expanded" / "run")
+    for key in one:
+        torch.testing.assert_close(one[key], other[key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_infinite_loss_stops_and_keeps_the_checkpoint(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path, steps=20, schedule={"name": "constant"})
+    train(parse_recipe(values, "good"))
+    before = _weights(tmp_path / "run")
+    broken = values | {"steps": 60, "optimiser": {"learning_rate": 1e30, "amsgrad": True}}
+    with pytest.raises(TrainingError, match=r"lower optimiser\.learning_rate"):
+        train(parse_recipe(broken, "bad"), resume=True)
+    _assert_equal(before, _weights(tmp_path / "run"))
+
+
+def test_a_resumed_run_may_change_its_learning_rate_and_says_so(
+    pictures: Path, tmp_path: Path
+) -> None:
+    values = _values(pictures, tmp_path, steps=10)
+    train(parse_recipe(values, "first"))
+    values |= {
+        "steps": 20,
+        "optimiser": {"learning_rate": 2e-4, "amsgrad": True},
+        "schedule": {"name": "cosine", "start_step": 10},
+    }
+    train(parse_recipe(values, "second"), resume=True)
+    event = next(entry for entry in _metrics(tmp_path / "run") if "event" in entry)
+    assert event["changed"]["optimiser.learning_rate"] == {"before": 1e-3, "after": 2e-4}
+    assert event["changed"]["schedule.start_step"] == {"before": 0, "after": 10}
+    rates = [entry["learning_rate"] for entry in _metrics(tmp_path / "run") if "loss" in entry]
+    assert rates[-1] < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "resume", "expected"),
+    [
+        ({}, False, "continue it with --resume"),
+        ({"seed": 5}, True, "cannot change seed"),
+        ({"name": "other"}, True, "no run to resume"),
+        ({"data": {"train": ["missing"]}}, True, "cannot change data"),
+    ],
+)
+def test_a_run_folder_is_not_mistaken_for_another(
+    pictures: Path, tmp_path: Path, changes: dict[str, Any], resume: bool, expected: str
+) -> None:
+    values = _values(pictures, tmp_path)
+    RunFolder(tmp_path / "run").open_new(parse_recipe(values, "first"))
+    with pytest.raises(InputError, match=expected):
+        train(parse_recipe(values | changes, "second"), resume=resume)
+
+
+def test_changed_pictures_cannot_be_resumed_on(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in pictures.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    values = _values(folder, tmp_path, steps=10)
+    train(parse_recipe(values, "first"))
+    (folder / "0.png").write_bytes((folder / "2.png").read_bytes())
+    with pytest.raises(InputError, match="not those that the run started with"):
+        train(parse_recipe(values | {"steps": 20}, "second"), resume=True)
+
+
+def test_x4_starts_from_x2(pictures: Path, tmp_path: Path) -> None:
+    train(parse_recipe(_values(pictures, tmp_path, name="x2", steps=10), "x2"))
+    source = tmp_path / "x2" / "weights.safetensors"
+    model = {
+        "name": "sesr-m3",
+        "scale": 4,
+        "overrides": {"expansion": 16},
+        "init_from": str(source),
+    }
+    values = _values(pictures, tmp_path, name="x4", steps=1, model=model, ema=None)
+    values["optimiser"] = {"learning_rate": 1e-12}
+    values["data"] = values["data"] | {"patch_size": 8}
+    train(parse_recipe(values, "x4"))
+    x2, x4 = load_file(source), load_file(tmp_path / "x4" / "weights.safetensors")
+    for key in x2:
+        if not key.startswith("last"):
+            torch.testing.assert_close(x4[key], x2[key], rtol=1e-5, atol=1e-6)
+    assert x4["last.weight"].shape[0] == 16
