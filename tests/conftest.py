@@ -16,6 +16,7 @@ def shared() -> Path:
     """Folder of benchmark pictures and golden fixtures, named by VERNIER_SHARED."""
     folder = os.environ.get("VERNIER_SHARED")
     if not folder:
+        assert not os.environ.get("CI"), "VERNIER_SHARED must be set in CI: nothing may skip there"
         pytest.skip("VERNIER_SHARED is not set: benchmark pictures and golden files are not here")
     path = Path(folder)
     assert path.is_dir(), f"VERNIER_SHARED={folder} is not a folder"
