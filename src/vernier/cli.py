@@ -214,9 +214,8 @@ def train(
 
     result = train_recipe(load_recipe(recipe, overrides or []), resume=resume)
     if result.leader:
-        typer.echo(
-            f"{result.folder}: {result.steps} steps, best validation PSNR {result.best_psnr:.3f} dB"
-        )
+        best = f", best validation PSNR {result.best_psnr:.3f} dB" if result.validated else ""
+        typer.echo(f"{result.folder}: {result.steps} steps{best}")
 
 
 @app.command()

@@ -52,6 +52,10 @@ class TrainingResult:
     best_psnr: float
     leader: bool
 
+    @property
+    def validated(self) -> bool:
+        return math.isfinite(self.best_psnr)
+
 
 @dataclass
 class _Progress:
