@@ -120,6 +120,15 @@ def test_pictures_are_drawn_by_area(folder: Path) -> None:
     torch.testing.assert_close(weighted._cumulative, areas.cumsum(0) / areas.sum())
 
 
+def test_reduced_pictures_join_the_whole_ones(folder: Path) -> None:
+    path = folder / "a.png"
+    data = TrainingSet([path], scale=2, colour="luma", patch_size=8, downscales=[1.0, 0.6])
+    assert data.num_pictures == 2
+    reduced = imresize_uint8(read_uint8(path), 0.6)
+    expected = to_colour(reduced[:, :24, :30].float() / 255, "luma")
+    assert torch.equal(data.hr[:, -24 * 30 :], expected.flatten(1))
+
+
 def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         list_pictures([tmp_path / "missing"])

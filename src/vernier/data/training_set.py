@@ -50,6 +50,7 @@ class TrainingSet:
         rounded_lr: make the LR as the benchmarks do, from 8 bits to 8 bits; False keeps the LR
             of the unrounded picture.
         weights: one a picture, how often its pixels are drawn relative to the others' (all alike).
+        downscales: factors at most 1; each picture enters once reduced by each of them.
         device: where the pixels stay.
         progress: called after each picture with (done, total).
 
@@ -67,6 +68,7 @@ class TrainingSet:
         patch_size: int,
         rounded_lr: bool = False,
         weights: Sequence[float] | None = None,
+        downscales: Sequence[float] = (1.0,),
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -80,11 +82,13 @@ class TrainingSet:
         for done, (path, weight) in enumerate(
             zip(paths, weights or [1.0] * len(paths), strict=True), start=1
         ):
-            picture = read_uint8(path)
-            rows, columns = (side // scale for side in picture.shape[-2:])
-            if min(rows, columns) < patch_size:
-                self.too_small.append(path)
-            else:
+            whole = read_uint8(path)
+            for factor in downscales:
+                picture = whole if factor == 1 else imresize_uint8(whole, factor)
+                rows, columns = (side // scale for side in picture.shape[-2:])
+                if min(rows, columns) < patch_size:
+                    self.too_small.append(path)
+                    continue
                 picture = picture[:, : rows * scale, : columns * scale]
                 lr, hr = _make_pair(picture, scale, colour, rounded_lr)
                 lr_parts.append(lr.flatten(1))
@@ -111,6 +115,7 @@ class TrainingSet:
 
     @property
     def num_pictures(self) -> int:
+        """Pictures that are drawn from; each size counts."""
         return len(self._starts)
 
     @property

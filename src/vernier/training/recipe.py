@@ -53,6 +53,8 @@ class DataRecipe(_Strict):
     """Folders of HR pictures, searched recursively; LR is made from them."""
     weights: list[PositiveFloat] = []
     """How often a pixel of each folder is drawn, relative to the others; empty: all alike."""
+    downscales: list[Annotated[float, Field(gt=0, le=1)]] = [1.0]
+    """Each picture enters at these sizes: a reduced one is sharper and freer of JPEG traces."""
     validation: list[str] = []
     """Folders of HR pictures to validate on. Empty: pictures held out of ``train``."""
     hold_out: NonNegativeInt = 0
@@ -70,6 +72,8 @@ class DataRecipe(_Strict):
             raise ValueError("give validation folders or hold_out, not both")
         if not self.train:
             raise ValueError("train names no folder")
+        if not self.downscales:
+            raise ValueError("downscales is empty; [1.0] takes the pictures as they are")
         if self.weights and len(self.weights) != len(self.train):
             raise ValueError(f"{len(self.weights)} weights for {len(self.train)} train folders")
         return self

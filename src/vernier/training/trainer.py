@@ -182,6 +182,7 @@ class _Run:
                 patch_size=recipe.patch_size,
                 rounded_lr=recipe.rounded_lr,
                 weights=[weight_of[path] for path in paths],
+                downscales=recipe.downscales,
                 device=self.device,
                 progress=lambda done, total: bar(done, ""),
             )
