@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,18 +121,19 @@ def _from_module(module: nn.Module, name: str | None = None) -> Network:
             f"{kind} cannot upscale pictures: it needs the attributes scale (an integer) "
             'and colour ("luma" or "rgb")'
         )
+    # A copy: engines move it between devices, and its owner may train on.
+    copy = deepcopy(module).eval()
     arrays = None
-    if isinstance(module, SESR):
-        module = module if module.deployed else module.deploy()
-        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in module.state_dict().items()}
-    evaluated = module.eval()
+    if isinstance(copy, SESR):
+        copy = copy.deploy()
+        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in copy.state_dict().items()}
     return Network(
         name=name or kind,
         scale=scale,
         colour=colour,
         receptive_radius=getattr(module, "receptive_radius", None),
         sesr=arrays,
-        module=lambda: evaluated,
+        module=lambda: copy,
     )
 
 

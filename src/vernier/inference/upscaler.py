@@ -19,13 +19,12 @@ from vernier.inference.engines import Engine, EngineName, Precision, create_engi
 from vernier.inference.networks import Network, networks_of
 from vernier.inference.tiles import available_memory, plan_tiles, run_tiles, tile_side
 from vernier.io import Picture, read_picture, write_picture
+from vernier.models.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["DEFAULT_MODEL", "Upscaler", "plan_scales", "upscale"]
-
-DEFAULT_MODEL = "sesr-m5"
+__all__ = ["Upscaler", "plan_scales", "upscale"]
 
 TileSize = int | Literal["auto"] | None
 Progress = Callable[[int, int], None]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
+    "DEFAULT_MODEL",
     "ModelEntry",
     "build",
     "create_model",
@@ -75,6 +76,9 @@ def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> Mode
         target="vernier.models.sesr:SESR",
     )
 
+
+# Where the user names none: fast enough for 4K on a laptop.
+DEFAULT_MODEL = "sesr-m5"
 
 _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
     {

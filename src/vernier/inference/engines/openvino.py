@@ -7,6 +7,7 @@ imported; any other module is traced by torch and converted.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -199,7 +200,9 @@ def _trace(network: Network, core: ov.Core) -> ov.Model:
         torch.rand(1, network.channels, *size, generator=generator) for size in ((24, 32), (37, 19))
     ]
     try:
-        with torch.inference_mode():
+        # The tracer warns of what the check below would find.
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             expected = [module(example).numpy() for example in examples]
             decoder = TorchScriptPythonDecoder(module, example_input=examples[0])
             frontend = FrontEndManager().load_by_framework("pytorch")

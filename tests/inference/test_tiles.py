@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vernier.errors import InputError
+from vernier.inference import Upscaler
+from vernier.inference import upscaler as upscaler_module
+from vernier.inference.tiles import (
+    MIN_WINDOW,
+    available_memory,
+    plan_tiles,
+    run_tiles,
+    tile_side,
+)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (129, 131), (300, 257), (128, 500)])
+@pytest.mark.parametrize(("side", "halo"), [(1, 9), (7, 9), (64, 9), (100, 3), (130, 32), (999, 9)])
+def test_cores_cover_the_picture_once_and_windows_hold_their_halo(
+    size: tuple[int, int], side: int, halo: int
+) -> None:
+    side = max(side, max(size) // 40)
+    height, width = size
+    covered = np.zeros(size, int)
+    shapes = set()
+    for tile in plan_tiles(height, width, side, halo):
+        top, left, bottom, right = tile.window
+        y0, x0, y1, x1 = tile.core
+        covered[y0:y1, x0:x1] += 1
+        shapes.add((bottom - top, right - left))
+        assert 0 <= top <= max(y0 - halo, 0)
+        assert 0 <= left <= max(x0 - halo, 0)
+        assert min(y1 + halo, height) <= bottom <= height
+        assert min(x1 + halo, width) <= right <= width
+    assert (covered == 1).all()
+    assert len(shapes) == 1
+    assert min(shapes.pop()) >= min(height, width, MIN_WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "sides"),
+    [
+        (2, (150, 203), (33, 100)),
+        (3, (141, 137), (29, 64)),
+        (2, (20, 150), (4, 8)),
+        (4, (129, 150), (64,)),
+    ],
+)
+def test_tiles_in_torch_float32_equal_the_whole_picture_bit_for_bit(
+    scale: int,
+    size: tuple[int, int],
+    sides: tuple[int, ...],
+    weights: dict[int, Path],
+    photo: Callable[..., np.ndarray],
+) -> None:
+    pixels = photo(*size, 3, np.float32)
+    whole = Upscaler(weights[scale], engine="torch", tile=None).upscale_array(pixels)
+    for side in sides:
+        tiled = Upscaler(weights[scale], engine="torch", tile=side).upscale_array(pixels)
+        np.testing.assert_array_equal(tiled, whole, err_msg=f"tile {side}")
+
+
+def test_a_halo_below_the_receptive_radius_would_show(
+    weights: dict[int, Path], photo: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = photo(20, 400, 1, np.float32)
+    whole = Upscaler(weights[2], engine="torch", tile=None).upscale_array(pixels)
+
+    def starved(height: int, width: int, side: int, halo: int) -> object:
+        return plan_tiles(height, width, side, halo - 1)
+
+    monkeypatch.setattr(upscaler_module, "plan_tiles", starved)
+    tiled = Upscaler(weights[2], engine="torch", tile=128).upscale_array(pixels)
+    assert not np.array_equal(tiled, whole)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiles_in_openvino_are_within_one_level(
+    dtype: type, weights: dict[int, Path], photo: Callable[..., np.ndarray]
+) -> None:
+    pixels = photo(150, 203, 4, dtype)
+    whole = Upscaler(weights[2], engine="openvino", precision="fp32", tile=0).upscale_array(pixels)
+    tiled = Upscaler(weights[2], engine="openvino", precision="fp32", tile=50).upscale_array(pixels)
+    difference = np.abs(tiled.astype(int) - whole)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.005
+
+
+def test_run_tiles_holds_no_second_picture() -> None:
+    pixels = np.zeros((600, 600, 3), np.uint8)
+    result = np.empty((2400, 2400, 3), np.uint8)
+    seen = []
+    tracemalloc.start()
+    run_tiles(
+        lambda window: window.repeat(4, 0).repeat(4, 1) + np.uint8(1),
+        pixels,
+        result,
+        plan_tiles(600, 600, 100, 9),
+        lambda done, total: seen.append((done, total)),
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (result == 1).all()
+    assert seen == [(i, 36) for i in range(1, 37)]
+    assert peak < result.nbytes / 3
+
+
+def test_auto_tiles_only_when_the_estimate_does_not_fit() -> None:
+    def side(memory: float) -> int | None:
+        return tile_side(1000, 1000, tile="auto", halo=9, bytes_per_pixel=500, memory=memory)
+
+    assert side(2 * 500 * 1000**2) is None
+    limited = side(2 * 500 * 600**2)
+    assert limited == 600 - 18
+    assert (limited + 18) ** 2 * 500 <= 500 * 600**2
+    assert side(0) == MIN_WINDOW - 18
+
+
+def test_an_explicit_tile_is_taken_as_it_is() -> None:
+    def side(tile: object) -> int | None:
+        return tile_side(500, 400, tile=tile, halo=9, bytes_per_pixel=1e9, memory=1)  # type: ignore[arg-type]
+
+    assert side(100) == 100
+    assert side(0) is None
+    assert side(None) is None
+    assert side(500) is None
+    for wrong in (-1, "many", 3.5):
+        with pytest.raises(InputError, match="tile must be"):
+            side(wrong)
+
+
+def test_scarce_memory_makes_auto_tile_and_the_picture_stays_the_same(
+    weights: dict[int, Path], photo: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = photo(150, 203, 3, np.float32)
+    upscaler = Upscaler(weights[2], engine="torch")
+    whole = upscaler.upscale_array(pixels)
+    monkeypatch.setattr(upscaler_module, "available_memory", lambda: 4_000_000)
+    calls: list[tuple[int, int]] = []
+    tiled = upscaler.upscale_array(pixels, progress=lambda *call: calls.append(call))
+    assert len(calls) > 1
+    np.testing.assert_array_equal(tiled, whole)
+
+
+def test_available_memory_is_what_a_machine_can_have() -> None:
+    assert 2**20 < available_memory() < 2**50
