@@ -38,12 +38,14 @@ def ship(run: Path, benchmarks: list[Path]) -> None:
     }
     folders = ", ".join(Path(folder).name for folder in recipe["data"]["train"])
     weights = ":".join(f"{weight:g}" for weight in recipe["data"]["weights"])
+    sizes = " and ".join(f"{factor:g}" for factor in recipe["data"]["downscales"])
     card = replace(
         card,
         recipe=f"recipes/{run.name}.yaml",
         data=(
-            f"{data['pictures']} pictures of {folders} (pixels drawn {weights}), "
-            f"{len(data['validation'])} more held out for validation; sha256 {data['sha256']}"
+            f"{len(data['files'])} pictures of {folders}, pixels drawn {weights}, at {sizes} of "
+            f"their size; {len(data['validation'])} more held out for validation; "
+            f"sha256 {data['sha256']}"
         ),
         measured=measured,
         licence=LICENCE,
