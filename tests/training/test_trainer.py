@@ -317,3 +317,12 @@ def test_x4_starts_from_x2(pictures: Path, tmp_path: Path) -> None:
         if not key.startswith("last"):
             torch.testing.assert_close(x4[key], x2[key], rtol=1e-5, atol=1e-6)
     assert x4["last.weight"].shape[0] == 16
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_keeps_its_pictures_there(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path, steps=60, accelerator="cuda", precision="bf16")
+    train(parse_recipe(values, "gpu"))
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["device"] == "cuda:0"
+    losses = [entry["loss"] for entry in _metrics(tmp_path / "run") if "loss" in entry]
+    assert losses[-1] < losses[0]

@@ -51,7 +51,7 @@ class TrainingSet:
             of the unrounded picture.
         weights: one a picture, how often its pixels are drawn relative to the others' (all alike).
         downscales: factors at most 1; each picture enters once reduced by each of them.
-        device: where the pixels stay.
+        device: where batches go; the pixels stay there too if they fit into half of what is free.
         progress: called after each picture with (done, total).
 
     Raises:
@@ -102,7 +102,9 @@ class TrainingSet:
                 f"none of {len(paths)} training pictures is {patch_size * scale} pixels a side; "
                 "lower data.patch_size or give larger pictures"
             )
-        self.device = torch.device(device)
+        self.target = torch.device(device)
+        num_bytes = sum(part.nbytes for part in (*lr_parts, *hr_parts))
+        self.device = self.target if _fits(num_bytes, self.target) else torch.device("cpu")
         # (C, all pixels of all pictures)
         self.lr = torch.cat(lr_parts, dim=1).to(self.device)
         self.hr = torch.cat(hr_parts, dim=1).to(self.device)
@@ -134,7 +136,7 @@ class TrainingSet:
             part: which of them to make.
 
         Returns:
-            lr (B, C, P, P) and hr (B, C, sP, sP), float32 in [0, 1], on the set's device.
+            lr (B, C, P, P) and hr (B, C, sP, sP), float32 in [0, 1], on the target device.
         """
         # The CPU generator looks at 32 bits of its seed only; an odd factor spreads the seeds.
         generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
@@ -146,7 +148,7 @@ class TrainingSet:
         transform = (transform * 8).long()
         lr = self._crops(self.lr, picture, top, left, transform, 1)
         hr = self._crops(self.hr, picture, top, left, transform, self.scale)
-        return lr, hr
+        return lr.to(self.target), hr.to(self.target)
 
     def _crops(
         self, pixels: Tensor, picture: Tensor, top: Tensor, left: Tensor, transform: Tensor, s: int
@@ -169,6 +171,13 @@ class TrainingSet:
         )
         crops = pixels[:, index].transpose(0, 1)  # (B, C, side, side)
         return crops.float() / 255 if crops.dtype == torch.uint8 else crops.contiguous()
+
+
+def _fits(num_bytes: int, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return num_bytes < free / 2
 
 
 def _make_pair(
