@@ -282,9 +282,20 @@ def test_a_run_folder_is_not_mistaken_for_another(
     pictures: Path, tmp_path: Path, changes: dict[str, Any], resume: bool, expected: str
 ) -> None:
     values = _values(pictures, tmp_path)
-    RunFolder(tmp_path / "run").open_new(parse_recipe(values, "first"))
+    RunFolder(tmp_path / "run").open(parse_recipe(values, "first"))
     with pytest.raises(InputError, match=expected):
         train(parse_recipe(values | changes, "second"), resume=resume)
+
+
+def test_what_cannot_start_leaves_no_folder(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path, data={"train": [str(tmp_path / "missing")]})
+    with pytest.raises(InputError, match="no such folder"):
+        train(parse_recipe(values, "recipe"))
+    values = _values(pictures, tmp_path)
+    values["model"] = values["model"] | {"init_from": str(tmp_path / "missing.safetensors")}
+    with pytest.raises(InputError, match="missing"):
+        train(parse_recipe(values, "recipe"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_changed_pictures_cannot_be_resumed_on(pictures: Path, tmp_path: Path) -> None:

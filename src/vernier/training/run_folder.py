@@ -17,7 +17,7 @@ import yaml
 from vernier.errors import InputError
 from vernier.training.recipe import RESUMABLE, Recipe
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "environment"]
 
 
 class RunFolder:
@@ -37,22 +37,20 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.ckpt"
         self.weights = path / "weights.safetensors"
 
-    def open_new(self, recipe: Recipe) -> None:
-        """Create the folder and write the resolved recipe.
+    def refuse_existing(self) -> None:
+        """Raise if a run is in this folder already.
 
         Raises:
-            InputError: a run of this name is there already.
+            InputError: it is; the message says how to continue it.
         """
         if self.recipe.exists():
             raise InputError(
                 f"{self.path} holds a run already; continue it with --resume, or choose another "
                 "name=..."
             )
-        self.last.parent.mkdir(parents=True, exist_ok=True)
-        self._write_recipe(recipe)
 
-    def open_existing(self, recipe: Recipe) -> dict[str, dict[str, Any]]:
-        """Check that ``recipe`` continues the run in this folder; what changed, as before/after.
+    def changes_for(self, recipe: Recipe) -> dict[str, dict[str, Any]]:
+        """What differs between the run in this folder and ``recipe``, as before and after.
 
         Raises:
             InputError: there is no run, or a key differs that would make it another run.
@@ -72,8 +70,13 @@ class RunFolder:
                     f"a resumed run cannot change {key} (was {values['before']}, now "
                     f"{values['after']}); start another run with another name=..."
                 )
-        self._write_recipe(recipe)
         return changed
+
+    def open(self, recipe: Recipe) -> None:
+        """Make the folder if need be and write the resolved recipe."""
+        self.last.parent.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+        _write_text(self.recipe, text)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write ``name.json`` into the folder."""
@@ -115,10 +118,6 @@ class RunFolder:
         except Exception as error:
             raise InputError(f"{path} is damaged and cannot be resumed from: {error}") from error
         return state
-
-    def _write_recipe(self, recipe: Recipe) -> None:
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        _write_text(self.recipe, text)
 
 
 def environment() -> dict[str, Any]:

@@ -96,12 +96,13 @@ def train(recipe: Recipe, *, resume: bool = False) -> TrainingResult:
             f"data.batch_size {recipe.data.batch_size} is not a multiple of "
             f"{world} devices x {recipe.accumulate} accumulated micro-batches"
         )
-    run = RunFolder(Path(recipe.output) / recipe.name)
-    with fabric.rank_zero_first():
-        changed = run.open_existing(recipe) if resume else {}
-        if not resume and fabric.global_rank == 0:
-            run.open_new(recipe)
-    return _Run(recipe, run, fabric).run(resume=resume, changed=changed)
+    folder = RunFolder(Path(recipe.output) / recipe.name)
+    changed: dict[str, Any] = {}
+    if resume:
+        changed = folder.changes_for(recipe)
+    else:
+        folder.refuse_existing()
+    return _Run(recipe, folder, fabric).run(resume=resume, changed=changed)
 
 
 class _Run:
@@ -115,14 +116,14 @@ class _Run:
     def run(self, *, resume: bool, changed: dict[str, Any]) -> TrainingResult:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
-        model = self._create_model()
-        data, validation, print_of_data = self._load_data(model)
+        model, copied = self._create_model()
+        data, validation, seen = self._load_data(model)
         optimiser = _create_optimiser(model, recipe.optimiser)
         averaged = copy.deepcopy(model).eval().requires_grad_(False)
         progress = _Progress()
         if resume and self.folder.last.exists():
             state = self.folder.load_checkpoint(self.folder.last)
-            if state["data_sha256"] != print_of_data.sha256:
+            if state["data_sha256"] != seen.sha256:
                 raise InputError(
                     "the training pictures are not those that the run started with; "
                     "restore them, or start another run"
@@ -132,35 +133,38 @@ class _Run:
             optimiser.load_state_dict(state["optimiser"])
             progress = _Progress(state["step"], state["best_psnr"])
         if self.leader:
-            self._describe(model, data, validation, print_of_data)
+            # Only now: what cannot be read must not leave a folder behind.
+            self.folder.open(recipe)
+            self._describe(model, data, validation, seen)
             self.folder.rewind_metrics(progress.step)
+            event: dict[str, Any] = {"step": progress.step}
             if resume:
-                self.folder.append_metrics(
-                    {"step": progress.step, "event": "resume", "changed": changed}
-                )
-        with self._logs() as log:
-            self._loop(model, averaged, optimiser, data, validation, progress, log, print_of_data)
+                self.folder.append_metrics(event | {"event": "resume", "changed": changed})
+            elif copied:
+                self.folder.append_metrics(event | {"event": "init_from", "copied": copied})
+        with self._logs(progress.step) as log:
+            self._loop(model, averaged, optimiser, data, validation, progress, log, seen)
         if self.leader:
-            self._write_weights(averaged, validation, progress, print_of_data)
+            self._write_weights(averaged, validation, progress, seen)
         self.fabric.barrier()
         return TrainingResult(self.folder.path, progress.step, progress.best_psnr, self.leader)
 
-    def _create_model(self) -> nn.Module:
+    def _create_model(self) -> tuple[nn.Module, list[str]]:
+        """The model to train, and the layers that it got from ``init_from``."""
         choice = self.recipe.model
         model = create_model(choice.name, scale=choice.scale, **choice.overrides)
+        copied: list[str] = []
         if choice.init_from is not None:
             source, _ = load_model(choice.init_from)
             try:
                 copied = model.init_from(source)  # type: ignore[operator]
             except ValueError as error:
                 raise InputError(f"model.init_from {choice.init_from}: {error}") from error
-            if self.leader:
-                self.folder.append_metrics({"step": 0, "event": "init_from", "copied": copied})
         if choice.form == "deployed":
             model = model.deploy().train()  # type: ignore[operator]
         elif choice.form == "expanded":
             model.form = "expanded"  # type: ignore[assignment]
-        return model.to(self.device)
+        return model.to(self.device), copied
 
     def _load_data(self, model: nn.Module) -> tuple[TrainingSet, ValidationSet, Fingerprint]:
         recipe = self.recipe.data
@@ -393,13 +397,14 @@ class _Run:
         save_weights(averaged, self.folder.weights, card)  # type: ignore[arg-type]
 
     @contextmanager
-    def _logs(self) -> Iterator[_Logs]:
+    def _logs(self, step: int) -> Iterator[_Logs]:
         if not self.leader:
             yield _Logs(None, None)
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(self.folder.tensorboard))
+        # A killed run had logged more than it had saved: hide that.
+        writer = SummaryWriter(str(self.folder.tensorboard), purge_step=step + 1 if step else None)
         try:
             yield _Logs(self.folder, writer)
         finally:
