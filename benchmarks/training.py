@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import Limits, limit_contestants, measured_limits
-from benchmarks.material import MODEL, SCALE, Settings, photograph
+from benchmarks.material import MODEL, SCALE, Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave, timing_of
 from vernier.data.pictures import list_pictures
@@ -36,6 +36,8 @@ Optimiser = Literal["adam", "soap"]
 # SOAP refreshes its bases every tenth step: timing ten at once gives each turn its share.
 _STEPS_AT_ONCE = {"adam": 1, "soap": 10}
 _TURN = 0.5
+# Relative difference of the first loss.
+_ALLOWED = {"fp32": 1e-5, "bf16": 1e-3}
 _PROFILED = 20
 _TOP = 10
 
@@ -73,10 +75,12 @@ def run(settings: Settings) -> Section:
     batches = map(lambda step: data.batch(seed=0, step=step, batch_size=batch), itertools.count())
     lr, hr = next(batches)
     every = list(_settings(quick=settings.quick))
+    steps = {setting: _step(setting, lr, hr) for setting in every}
+    differences = _checked_losses(steps)
     timings = interleave(
         {
             "loader": lambda: next(batches),
-            **{setting.name: _steps(setting, lr, hr) for setting in every},
+            **{setting.name: _repeated(setting, step) for setting, step in steps.items()},
             **limit_contestants(quick=settings.quick),
         },
         repeats=settings.repeats,
@@ -103,7 +107,7 @@ def run(settings: Settings) -> Section:
         "Training",
         notes,
         [
-            _step_table(every, timings, limits, lr, hr),
+            _step_table(differences, timings, limits, lr, hr),
             _loader_table(timings["loader"], batch),
             _train_table(trained, timings, settings, folder, (batch, side)),
             _profile_table(trained[-1], lr, hr),
@@ -144,8 +148,11 @@ def _model(form: Form) -> SESR:
     return model.train()
 
 
-def _step(setting: _Setting, lr: Tensor, hr: Tensor) -> Callable[[], None]:
-    """One optimisation step as `vernier.training.trainer` does it, on the same batch each time."""
+def _step(setting: _Setting, lr: Tensor, hr: Tensor) -> Callable[[], Tensor]:
+    """One optimisation step as `vernier.training.trainer` does it, on the same batch each time.
+
+    Returns its loss.
+    """
     model = _model(setting.form)
     if setting.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -160,7 +167,7 @@ def _step(setting: _Setting, lr: Tensor, hr: Tensor) -> Callable[[], None]:
         else torch.optim.Adam(parameters, lr=1e-4, foreach=True)
     )
 
-    def step() -> None:
+    def step() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bf16"):
             output = network(lr)
         loss = (output.float() - hr).abs().mean()
@@ -169,13 +176,27 @@ def _step(setting: _Setting, lr: Tensor, hr: Tensor) -> Callable[[], None]:
         optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
             torch._foreach_lerp_(averages, list[Tensor](parameters), 0.001)
+        return loss.detach()
 
     return step
 
 
-def _steps(setting: _Setting, lr: Tensor, hr: Tensor) -> Callable[[], None]:
-    step = _step(setting, lr, hr)
+def _checked_losses(steps: dict[_Setting, Callable[[], Tensor]]) -> dict[_Setting, float]:
+    """How far, relatively, each first loss is from the first of them: from the same seed, all
+    forms are the same function."""
+    losses = {setting: float(step()) for setting, step in steps.items()}
+    reference = next(iter(losses.values()))
+    return {
+        setting: require(
+            f"the loss of {setting.name}",
+            abs(loss - reference) / reference,
+            _ALLOWED[setting.precision],
+        )
+        for setting, loss in losses.items()
+    }
 
+
+def _repeated(setting: _Setting, step: Callable[[], Tensor]) -> Callable[[], None]:
     def steps() -> None:
         for _ in range(_STEPS_AT_ONCE[setting.optimiser]):
             step()
@@ -195,11 +216,15 @@ def _step_flops(model: nn.Module, lr: Tensor, hr: Tensor) -> int:
 
 
 def _step_table(
-    every: list[_Setting], timings: dict[str, Timing], limits: Limits, lr: Tensor, hr: Tensor
+    differences: dict[_Setting, float],
+    timings: dict[str, Timing],
+    limits: Limits,
+    lr: Tensor,
+    hr: Tensor,
 ) -> Table:
     flops = {form: _step_flops(_model(form), lr, hr) for form in get_args(Form)}
     rows = []
-    for setting in every:
+    for setting, difference in differences.items():
         seconds = _per_step(setting, timings)
         reached = flops[setting.form] / seconds.median
         rows.append(
@@ -211,6 +236,7 @@ def _step_table(
                 "gflop": flops[setting.form] / 1e9,
                 "gflops": reached / 1e9,
                 "share": reached / limits.product[setting.precision],
+                "difference": difference,
             }
         )
     columns = [

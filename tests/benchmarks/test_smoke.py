@@ -89,6 +89,8 @@ def _training(suite: dict[str, Any]) -> None:
         for optimiser in ("adam", "soap")
         if (form, optimiser) != ("expanded", "soap")
     }
+    for row in rows:
+        assert row["difference"] <= (1e-5 if row["precision"] == "fp32" else 1e-3), row
     gflop = {row["form"]: row["gflop"] for row in rows}
     assert gflop["deployed"] < gflop["collapsed"] < gflop["expanded"]
     # Forward, and backward to weights and inputs; the first layer has no input gradient.
