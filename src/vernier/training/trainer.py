@@ -164,7 +164,11 @@ class _Run:
             model = model.deploy().train()  # type: ignore[operator]
         elif choice.form == "expanded":
             model.form = "expanded"  # type: ignore[assignment]
-        return model.to(self.device), copied
+        model = model.to(self.device)
+        if self.recipe.channels_last:
+            # The weights decide: with one channel the layout of an input says nothing.
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model, copied
 
     def _load_data(self, model: nn.Module) -> tuple[TrainingSet, ValidationSet, Fingerprint]:
         recipe = self.recipe.data
