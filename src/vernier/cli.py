@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 # Results go to stdout, everything else here.
 stderr = Console(stderr=True, soft_wrap=True)
+_SMALLEST_TILE = 16
 
 
 class EngineOption(StrEnum):
@@ -134,6 +135,11 @@ def upscale(
     start = time.perf_counter()
     if tile != "auto" and not tile.isdecimal():
         raise InputError(f"--tile must be a number of pixels, 0 or auto, not {tile!r}")
+    if tile != "auto" and 0 < int(tile) < _SMALLEST_TILE:
+        raise InputError(
+            f"--tile {tile} would spend nearly all time on overlaps: at least {_SMALLEST_TILE}, "
+            "0 for none, or auto"
+        )
     suffix = f".{as_format.value}" if as_format else None
     every = plan_jobs(
         [*(inputs or []), *(more_inputs or [])], output, recursive=recursive, suffix=suffix
@@ -212,7 +218,11 @@ def train(
     from vernier.training.recipe import load_recipe
     from vernier.training.trainer import train as train_recipe
 
-    result = train_recipe(load_recipe(recipe, overrides or []), resume=resume)
+    try:
+        result = train_recipe(load_recipe(recipe, overrides or []), resume=resume)
+    except KeyboardInterrupt:
+        stderr.print("interrupted; the same command with --resume goes on from the last checkpoint")
+        raise typer.Exit(130) from None
     if result.leader:
         best = f", best validation PSNR {result.best_psnr:.3f} dB" if result.validated else ""
         typer.echo(f"{result.folder}: {result.steps} steps{best}")
@@ -322,6 +332,7 @@ def evaluate(
         )
     if output:
         report.write(output, form)
+        typer.echo(f"{output}: written")
     else:
         typer.echo(report.render(form), nl=False)
 

@@ -254,7 +254,7 @@ def test_output_file(
 ) -> None:
     path = tmp_path / f"report.{suffix}"
     assert command("evaluate", "--data", pictures, "-s", 2, "--rgb", "--crop", 1, "-o", path) == 0
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == f"{path}: written\n"
     forms = {"txt": "table", "md": "markdown", "csv": "csv", "json": "json"}
     report = evaluate([], [pictures], scale=2, protocol=Protocol(luma=False, crop=1))
 

@@ -337,3 +337,10 @@ def test_a_run_on_a_gpu_keeps_its_pictures_there(pictures: Path, tmp_path: Path)
     assert json.loads((tmp_path / "run" / "data.json").read_text())["device"] == "cuda:0"
     losses = [entry["loss"] for entry in _metrics(tmp_path / "run") if "loss" in entry]
     assert losses[-1] < losses[0]
+
+
+def test_a_finished_run_says_so(pictures: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe(_values(pictures, tmp_path, steps=2), "recipe")
+    train(recipe)
+    with pytest.raises(InputError, match="is finished: all 2 steps are done"):
+        train(recipe, resume=True)

@@ -209,7 +209,10 @@ def _load(source: ModelSource, scale: int | None) -> _Loaded:
             raise InputError(f"{kind} is a model for scale {own_scale}, not {scale}")
         return _Loaded(kind, kind, source, own_scale)
     module, card = load_model(source, scale)
-    name = str(source) if source in list_models() else Path(source).stem
+    path = Path(source)
+    # Every training run calls its weights "weights": the run's folder tells them apart.
+    stem = path.absolute().parent.name if path.stem == "weights" else path.stem
+    name = str(source) if source in list_models() else stem
     return _Loaded(name, card.name, module, card.scale)
 
 

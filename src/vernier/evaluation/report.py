@@ -40,7 +40,17 @@ _SUFFIXES: dict[str, Format] = {
 }
 _CSV_COLUMNS = (
     *("model", "benchmark", "image", "psnr_db", "ssim", "seconds"),
-    *("published_psnr_db", "published_ssim", "scale", "luma", "crop", "rounding", "lr"),
+    *(
+        "published_psnr_db",
+        "psnr_confirmed",
+        "published_ssim",
+        "ssim_confirmed",
+        "scale",
+        "luma",
+        "crop",
+        "rounding",
+        "lr",
+    ),
 )
 
 
@@ -227,10 +237,13 @@ class Report:
             of = (result.model, result.benchmark)
             settings = (*shared, sources[result.benchmark])
             for image in result.images:
-                figures = (image.image, image.psnr, image.ssim, image.seconds, "", "")
+                figures = (image.image, image.psnr, image.ssim, image.seconds, *4 * ("",))
                 writer.writerow((*of, *figures, *settings))
             printed = result.published
-            marks = (_mark(printed.psnr, 2), _mark(printed.ssim, 4)) if printed else ("", "")
+            marks: tuple[Any, ...] = 4 * ("",)
+            if printed:
+                psnr, ssim = printed.psnr, printed.ssim
+                marks = (psnr.value, psnr.confirmed, ssim.value, ssim.confirmed)
             means = ("mean", result.psnr, result.ssim, result.seconds)
             writer.writerow((*of, *means, *marks, *settings))
         return text.getvalue()

@@ -81,9 +81,9 @@ class Picture:
         PictureError: pixels of another shape or type.
     """
 
-    pixels: np.ndarray
-    icc_profile: bytes | None = None
-    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    pixels: np.ndarray = field(repr=False)
+    icc_profile: bytes | None = field(default=None, repr=False)
+    metadata: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     source_format: str = ""
     density: tuple[float, float] | None = None
 

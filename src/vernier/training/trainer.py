@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +84,7 @@ def train(recipe: Recipe, *, resume: bool = False) -> TrainingResult:
         from lightning_fabric import Fabric
     except ImportError as error:
         raise InputError("training needs more packages: pip install 'vernier[train]'") from error
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world = recipe.devices * recipe.num_nodes
     fabric = Fabric(
         accelerator=recipe.accelerator,
@@ -132,6 +135,11 @@ class _Run:
             averaged.load_state_dict(state["ema"] or state["weights"])
             optimiser.load_state_dict(state["optimiser"])
             progress = _Progress(state["step"], state["best_psnr"])
+            if progress.step >= recipe.steps and self.folder.weights.exists():
+                raise InputError(
+                    f"{self.folder.path} is finished: all {recipe.steps} steps are done; raise "
+                    "steps=... to go on"
+                )
         if self.leader:
             # Only now: what cannot be read must not leave a folder behind.
             self.folder.open(recipe)
@@ -316,6 +324,8 @@ class _Run:
                     mean_psnr = self._validate(averaged, validation)
                     log.scalars(step, psnr=mean_psnr)
                     bar(step, f"psnr {mean_psnr:.3f} dB")
+                    if self.leader and not sys.stderr.isatty():
+                        print(f"step {step}: psnr {mean_psnr:.3f} dB", file=sys.stderr, flush=True)
                     if mean_psnr > progress.best_psnr:
                         progress.best_psnr = mean_psnr
                         save(self.folder.best)
