@@ -95,6 +95,7 @@ def test_a_broken_picture_in_a_folder_is_one_line_at_the_end(
         (("empty", "-o", "out"), "no pictures in this folder"),
         (("-o", "out"), "nothing to upscale"),
         (("in/a.png", "-o", "x.png", "-t", "big"), "--tile must be"),
+        (("in/a.png", "-o", "x.png", "-t", "3"), "at least 16"),
         (("in/a.png", "-o", "x.png", "-s", "1"), "scale must be a number above 1"),
         (("in/a.png", "-o", "x.png", "--max-pixels", "100"), "more than the limit"),
         (("in/a.png", "-o", "x.png", "--engine", "openvino", "--device", "cuda"), "on the CPU"),
@@ -137,6 +138,6 @@ def test_sesr_on_openvino_never_imports_torch(
 ) -> None:
     model = DEFAULT_MODEL if available_scales(DEFAULT_MODEL) else str(weights[2])
     target = tmp_path / "out.png"
-    words = ["upscale", str(picture), "-o", str(target), "-n", model, "-s", scale, "-t", "8"]
+    words = ["upscale", str(picture), "-o", str(target), "-n", model, "-s", scale, "-t", "16"]
     subprocess.run([sys.executable, "-c", _WITHOUT_TORCH, *words], check=True)
     assert target.exists()
