@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Conv2d
 
 from vernier.errors import InputError
 from vernier.imaging.bicubic import peak_value, to_pixels
@@ -51,7 +52,14 @@ class TorchEngine:
     def bytes_per_pixel(self, channels: int) -> float:
         # The carried picture, the network's output, their sum, and its copy in numpy.
         pictures = 4 * 4 * channels * self._network.scale**2
-        return self._network.activation_bytes() + pictures
+        return self._network.activation_bytes() + self._unfolded_bytes() + pictures
+
+    def _unfolded_bytes(self) -> float:
+        """What oneDNN may take, with several threads, to turn a layer into a matrix product."""
+        if self._device.type != "cpu" or torch.get_num_threads() == 1:
+            return 0.0
+        kernels = [m.weight[0].numel() for m in self._module.modules() if isinstance(m, Conv2d)]
+        return 4.0 * max(kernels, default=0)
 
     @torch.inference_mode()
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
