@@ -29,7 +29,7 @@ class _Duel:
 
 
 def run(settings: Settings) -> Section:
-    sizes = {"64x48": (48, 64)} if settings.quick else {"1080p": (1080, 1920), "4K": (2160, 3840)}
+    sizes = {"64x48": (48, 64)} if settings.quick else {"1080p": (1080, 1920)}
     duels = [duel for name, size in sizes.items() for duel in _duels(name, *size)]
     calls: dict[str, Callable[[], object]] = {}
     differences = {}
