@@ -287,7 +287,10 @@ def test_damaged_shipped_weights_are_noticed(weights_folder: Path) -> None:
         load_card("sesr-m3", 4)
 
 
-@pytest.mark.skipif(not SHIPPED, reason="no weights come with this package yet")
+def test_weights_come_with_the_package() -> None:
+    assert {("sesr-m5", 2), ("sesr-m5", 4)} <= set(SHIPPED)
+
+
 @pytest.mark.parametrize(("name", "scale"), SHIPPED)
 def test_every_shipped_file_is_what_its_card_says(name: str, scale: int) -> None:
     path = weights_path(name, scale)
