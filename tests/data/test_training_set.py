@@ -129,6 +129,18 @@ def test_reduced_pictures_join_the_whole_ones(folder: Path) -> None:
     assert torch.equal(data.hr[:, -24 * 30 :], expected.flatten(1))
 
 
+def test_a_picture_is_too_small_only_if_its_largest_size_is(folder: Path) -> None:
+    data = TrainingSet(
+        [folder / "a.png", folder / "c.png"],
+        scale=2,
+        colour="luma",
+        patch_size=20,
+        downscales=[1.0, 0.6],
+    )
+    assert data.num_pictures == 1
+    assert data.too_small == [folder / "c.png"]
+
+
 def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         list_pictures([tmp_path / "missing"])

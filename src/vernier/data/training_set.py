@@ -87,7 +87,8 @@ class TrainingSet:
                 picture = whole if factor == 1 else imresize_uint8(whole, factor)
                 rows, columns = (side // scale for side in picture.shape[-2:])
                 if min(rows, columns) < patch_size:
-                    self.too_small.append(path)
+                    if factor == max(downscales):
+                        self.too_small.append(path)
                     continue
                 picture = picture[:, : rows * scale, : columns * scale]
                 lr, hr = _make_pair(picture, scale, colour, rounded_lr)
