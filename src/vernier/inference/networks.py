@@ -90,10 +90,13 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
 
 def _from_safetensors(path: Path) -> Network:
     arrays, card = read_weights(path)
+    colour = family_entry(card.architecture).colour
+    if colour == "cube":
+        raise InputError(f"{card.name} fuses a cube with a guide: use vernier fuse")
     return Network(
         name=card.name,
         scale=card.scale,
-        colour=family_entry(card.architecture).colour,
+        colour=colour,
         receptive_radius=card.receptive_radius,
         sesr=arrays if card.architecture == "sesr" else None,
         module=lambda: _loaded(path)[0],

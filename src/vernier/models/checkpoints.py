@@ -11,7 +11,6 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from vernier.errors import InputError
 from vernier.models.cards import Card, file_sha256, load_card, read_weights, shipped_weights
+from vernier.models.layers import Model
 from vernier.models.registry import (
     build,
     create_model,
@@ -30,27 +30,10 @@ from vernier.models.registry import (
 )
 from vernier.models.sesr_official import import_official
 
-__all__ = ["DeployableModel", "load_model", "new_card", "read_weights", "save_weights"]
+__all__ = ["load_model", "new_card", "read_weights", "save_weights"]
 
 
-class DeployableModel(Protocol):
-    """What a model tells about itself, and the two ways to its deployed form."""
-
-    architecture: str
-    scale: int
-
-    @property
-    def config(self) -> dict[str, Any]: ...
-    @property
-    def receptive_radius(self) -> int | None: ...
-    @property
-    def deployed(self) -> bool: ...
-    def deploy(self) -> DeployableModel: ...
-    def skeleton(self) -> DeployableModel: ...
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-
-def new_card(model: DeployableModel, name: str) -> Card:
+def new_card(model: Model, name: str) -> Card:
     """A card with what the model itself tells; add the rest with `dataclasses.replace`.
 
     Args:
@@ -66,7 +49,7 @@ def new_card(model: DeployableModel, name: str) -> Card:
     )
 
 
-def save_weights(model: DeployableModel, path: Path | str, card: Card) -> Card:
+def save_weights(model: Model, path: Path | str, card: Card) -> Card:
     """Write the model's deployed form as safetensors, and its card beside it as JSON.
 
     Args:
@@ -110,7 +93,7 @@ def save_weights(model: DeployableModel, path: Path | str, card: Card) -> Card:
     return card
 
 
-def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[nn.Module, Card]:
+def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Model, Card]:
     """A trained model, deployed and in eval mode, on the CPU, with its card.
 
     Args:
@@ -145,7 +128,7 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[nn.M
     return model, card
 
 
-def _load_shipped(name: str, scale: int | None) -> tuple[nn.Module, Card]:
+def _load_shipped(name: str, scale: int | None) -> tuple[Model, Card]:
     path = shipped_weights(name, scale)
     model, embedded = _load_safetensors(path)
     card = load_card(name, embedded.scale)
@@ -154,15 +137,15 @@ def _load_shipped(name: str, scale: int | None) -> tuple[nn.Module, Card]:
     return model, card
 
 
-def _load_safetensors(path: Path) -> tuple[nn.Module, Card]:
+def _load_safetensors(path: Path) -> tuple[Model, Card]:
     arrays, card = read_weights(path)
-    trainable: Any = build(family_entry(card.architecture), card.scale, card.config)
-    model: nn.Module = trainable.skeleton()
+    trainable = build(family_entry(card.architecture), card.scale, card.config)
+    model = trainable.skeleton()
     _load_state(model, {key: torch.from_numpy(array) for key, array in arrays.items()}, path)
     return model.eval(), card
 
 
-def _load_training_checkpoint(path: Path) -> tuple[nn.Module, Card]:
+def _load_training_checkpoint(path: Path) -> tuple[Model, Card]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -173,7 +156,7 @@ def _load_training_checkpoint(path: Path) -> tuple[nn.Module, Card]:
     config = checkpoint["model"]
     if not isinstance(config, dict) or not {"name", "scale"} <= config.keys():
         raise InputError(f"{path}: its 'model' does not tell name and scale")
-    model: Any = create_model(**config)
+    model = create_model(**config)
     if checkpoint.get("deployed"):
         model = model.skeleton()
     _load_state(model, checkpoint.get("ema") or checkpoint["weights"], path)
@@ -181,7 +164,7 @@ def _load_training_checkpoint(path: Path) -> tuple[nn.Module, Card]:
     return deployed, new_card(deployed, config["name"])
 
 
-def _load_official(path: Path) -> tuple[nn.Module, Card]:
+def _load_official(path: Path) -> tuple[Model, Card]:
     """Arrays named as `import_official` wants them, trained in the authors' collapsed mode."""
     try:
         with np.load(path, allow_pickle=False) as file:

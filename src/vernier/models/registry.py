@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vernier.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from vernier.models.layers import Model
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -35,8 +35,9 @@ class ModelEntry:
         name: what the user types, for example "sesr-m5".
         family: the architecture, shared by all variants ("sesr").
         scales: the upscaling factors it is offered for.
-        colour: "luma" models see one channel Y, "rgb" models three.
-        channels: image channels in and out.
+        colour: "luma" models see one channel Y, "rgb" models three; "cube" models fuse a
+            hyperspectral cube with a guide.
+        channels: image channels in and out (of a cube: bands, unless the config says another).
         size_multiple: what height and width are padded to inside ``forward``; 1 = nothing.
         config: constructor arguments that make this variant.
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
@@ -46,17 +47,17 @@ class ModelEntry:
     name: str
     family: str
     scales: tuple[int, ...]
-    colour: Literal["luma", "rgb"]
+    colour: Literal["luma", "rgb", "cube"]
     channels: int
     size_multiple: int
     config: Mapping[str, Any]
     receptive_radius: int | None
     target: str
 
-    def constructor(self) -> type[nn.Module]:
+    def constructor(self) -> type[Model]:
         """The model's class; imports torch."""
         module, _, attribute = self.target.partition(":")
-        constructor: type[nn.Module] = getattr(import_module(module), attribute)
+        constructor: type[Model] = getattr(import_module(module), attribute)
         return constructor
 
 
@@ -130,7 +131,7 @@ def family_entry(family: str) -> ModelEntry:
     return families[family]
 
 
-def create_model(name: str, *, scale: int, **overrides: Any) -> nn.Module:
+def create_model(name: str, *, scale: int, **overrides: Any) -> Model:
     """An untrained model.
 
     Args:
@@ -148,7 +149,7 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> nn.Module:
     return build(entry, scale, {**entry.config, **overrides})
 
 
-def build(entry: ModelEntry, scale: int, config: Mapping[str, Any]) -> nn.Module:
+def build(entry: ModelEntry, scale: int, config: Mapping[str, Any]) -> Model:
     """A model of the entry's family from all its constructor arguments; errors as above."""
     constructor = entry.constructor()
     known = set(inspect.signature(constructor).parameters) - {"scale"}

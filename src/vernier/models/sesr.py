@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vernier.models.layers import SRModel
+
 __all__ = ["SESR", "CollapsibleConv2d", "identity_kernel"]
 
 Form = Literal["collapsed", "expanded"]
@@ -142,7 +144,7 @@ def identity_kernel(kernel: Tensor) -> Tensor:
     return identity
 
 
-class SESR(nn.Module):
+class SESR(SRModel):
     """SESR on luma. See the module's text for the network and its forms.
 
     Args:
@@ -159,7 +161,6 @@ class SESR(nn.Module):
     architecture = "sesr"
     channels = 1
     colour: Literal["luma"] = "luma"
-    size_multiple = 1
 
     def __init__(
         self,
@@ -275,7 +276,7 @@ class SESR(nn.Module):
         return [self.first, *self.body, self.last]
 
     @torch.no_grad()
-    def init_from(self, other: SESR) -> list[str]:
+    def init_from(self, other: nn.Module) -> list[str]:
         """Start from another trained SESR: every layer that fits is copied, nothing else changes.
 
         Blocks are copied in the collapsed sense, so the expansion and the form of ``other`` do not
@@ -287,9 +288,11 @@ class SESR(nn.Module):
             Names of the layers that were copied.
 
         Raises:
-            ValueError: widths, biases or activations differ, ``other`` is deeper, or this network
-                is deployed.
+            ValueError: ``other`` is no SESR or deeper, widths, biases or activations differ, or this
+                network is deployed.
         """
+        if not isinstance(other, SESR):
+            raise ValueError(f"a SESR starts from a SESR, not from {type(other).__name__}")
         if self.deployed:
             raise ValueError("a deployed network cannot be initialised: create a trainable one")
         mine = (self.num_features, self.bias, self.activation)

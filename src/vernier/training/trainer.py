@@ -23,6 +23,7 @@ from vernier.data.training_set import Fingerprint, TrainingSet, fingerprint
 from vernier.errors import InputError, VernierError
 from vernier.imaging import imresize
 from vernier.models import create_model, load_model, new_card, save_weights
+from vernier.models.layers import Model
 from vernier.training.recipe import OptimiserRecipe, Recipe
 from vernier.training.run_folder import RunFolder, environment
 from vernier.training.schedule import learning_rate_factor
@@ -157,7 +158,7 @@ class _Run:
         self.fabric.barrier()
         return TrainingResult(self.folder.path, progress.step, progress.best_psnr, self.leader)
 
-    def _create_model(self) -> tuple[nn.Module, list[str]]:
+    def _create_model(self) -> tuple[Model, list[str]]:
         """The model to train, and the layers that it got from ``init_from``."""
         choice = self.recipe.model
         model = create_model(choice.name, scale=choice.scale, **choice.overrides)
@@ -165,11 +166,11 @@ class _Run:
         if choice.init_from is not None:
             source, _ = load_model(choice.init_from)
             try:
-                copied = model.init_from(source)  # type: ignore[operator]
+                copied = model.init_from(source)
             except ValueError as error:
                 raise InputError(f"model.init_from {choice.init_from}: {error}") from error
         if choice.form == "deployed":
-            model = model.deploy().train()  # type: ignore[operator]
+            model = model.deploy().train()
         elif choice.form == "expanded":
             model.form = "expanded"  # type: ignore[assignment]
         model = model.to(self.device)

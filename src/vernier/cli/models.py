@@ -1,0 +1,64 @@
+"""`vernier models`: the list, or one card."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from vernier.cli.app import app
+
+
+class ModelsFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+@app.command()
+def models(
+    model: Annotated[
+        str | None, typer.Argument(help="A model's name or a weight file; all if left out.")
+    ] = None,
+    scale: Annotated[int | None, typer.Option("--scale", "-s", help="Only this scale.")] = None,
+    as_format: Annotated[
+        ModelsFormat, typer.Option("--format", help="How to print.")
+    ] = ModelsFormat.TABLE,
+) -> None:
+    """List the models with their costs, or show the card of one."""
+    import json
+    from dataclasses import asdict
+
+    from rich.table import Column, Table
+
+    from vernier.analysis.overview import OUTPUT_SIZE, overviews
+
+    found = overviews(model, scale)
+    if as_format == ModelsFormat.JSON:
+        typer.echo(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
+        return
+    table = Table(
+        Column("model", overflow="fold"), "scale", "parameters", "MACs", "weights", "PSNR / SSIM"
+    )
+    for each in found:
+        measured = each.card.measured if each.card else {}
+        table.add_row(
+            escape(each.model),
+            f"x{each.scale}",
+            f"{each.parameters:,}",
+            f"{each.macs / 1e9:.2f} G",
+            "yes" if each.card else "no",
+            "\n".join(f"{k} {v['psnr']:.2f} / {v['ssim']:.4f}" for k, v in measured.items()),
+        )
+    stdout = Console(soft_wrap=True)
+    stdout.print(table)
+    stdout.print(f"MACs for one picture of {OUTPUT_SIZE[1]}x{OUTPUT_SIZE[0]} pixels, deployed.")
+    if model is None:
+        return
+    for card in (each.card for each in found if each.card):
+        stdout.print(f"\n{card.name} x{card.scale}")
+        for key, value in asdict(card).items():
+            if key not in ("name", "scale", "measured") and value not in ("", 0):
+                stdout.print(f"  {key}: {value}", markup=False, highlight=False)

@@ -1,0 +1,164 @@
+"""`vernier upscale`: pictures and folders, larger."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from vernier.cli.app import app, stderr
+from vernier.errors import InputError
+from vernier.models.registry import DEFAULT_MODEL
+
+_SMALLEST_TILE = 16
+
+
+class EngineOption(StrEnum):
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
+class PrecisionOption(StrEnum):
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class PictureFormat(StrEnum):
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+    TIFF = "tiff"
+    AVIF = "avif"
+
+
+@app.command()
+def upscale(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="For one picture a file or a folder, else a folder."),
+    ],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="INPUT...", help="Pictures and folders.")
+    ] = None,
+    more_inputs: Annotated[
+        list[Path] | None, typer.Option("--input", "-i", help="The same, as an option.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-n", help="A model's name or a weight file.")
+    ] = DEFAULT_MODEL,
+    scale: Annotated[
+        float | None,
+        typer.Option("--scale", "-s", help="Any number above 1; default: 2, or the file's own."),
+    ] = None,
+    tile: Annotated[
+        str, typer.Option("--tile", "-t", help="Pixels a side, 0 for none, or auto: by memory.")
+    ] = "auto",
+    engine: Annotated[EngineOption, typer.Option(help="What computes.")] = EngineOption.AUTO,
+    precision: Annotated[
+        PrecisionOption, typer.Option(help="auto: bf16 where it is faster and costs no quality.")
+    ] = PrecisionOption.AUTO,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average eight flips and turns; 8 times slower.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Go into folders' folders, keep the tree.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out what is already there.")
+    ] = False,
+    as_format: Annotated[
+        PictureFormat | None,
+        typer.Option("--format", help="Of files in a folder; default: as the input."),
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF.")] = 95,
+    max_pixels: Annotated[
+        int | None, typer.Option("--max-pixels", help="Refuse pictures that are larger.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...; default: cpu.")
+    ] = None,
+) -> None:
+    """Make pictures larger; depth, transparency, profile and metadata are kept."""
+    import threading
+    import time
+
+    from rich.progress import Progress
+
+    from vernier.inference import Outcome, Upscaler, plan_jobs, run_jobs
+    from vernier.io import DEFAULT_MAX_PIXELS
+
+    start = time.perf_counter()
+    if tile != "auto" and not tile.isdecimal():
+        raise InputError(f"--tile must be a number of pixels, 0 or auto, not {tile!r}")
+    if tile != "auto" and 0 < int(tile) < _SMALLEST_TILE:
+        raise InputError(
+            f"--tile {tile} would spend nearly all time on overlaps: at least {_SMALLEST_TILE}, "
+            "0 for none, or auto"
+        )
+    suffix = f".{as_format.value}" if as_format else None
+    every = plan_jobs(
+        [*(inputs or []), *(more_inputs or [])], output, recursive=recursive, suffix=suffix
+    )
+    jobs = [job for job in every if not (skip_existing and job.target.exists())]
+    skipped = f", {len(every) - len(jobs)} already there" if len(jobs) < len(every) else ""
+    if not jobs:
+        typer.echo(f"nothing to do{skipped}")
+        return
+    upscaler = Upscaler(
+        model,
+        scale=scale,
+        engine=engine.value,
+        precision=precision.value,
+        tile="auto" if tile == "auto" else int(tile),
+        ensemble=ensemble,
+        device=device,
+    )
+    if upscaler.note:
+        stderr.print(f"note: {upscaler.note}", markup=False, highlight=False)
+
+    outcomes: list[Outcome] = []
+    bar = Progress(console=stderr, transient=True, disable=not stderr.is_terminal)
+    task = bar.add_task("upscale", total=len(jobs))
+
+    def show(done: int, total: int) -> None:
+        bar.update(task, completed=len(outcomes) + done / total)
+
+    # A bar that would be gone within the second only flickers.
+    timer = threading.Timer(1.0, bar.start)
+    timer.start()
+    try:
+        for outcome in run_jobs(
+            upscaler,
+            jobs,
+            quality=quality,
+            max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+            progress=show,
+        ):
+            outcomes.append(outcome)
+            bar.update(task, completed=len(outcomes))
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
+
+    written = [outcome for outcome in outcomes if outcome.error is None]
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(every) == 1 and failed:
+        raise failed[0]
+    how = f"{upscaler.name} x{upscaler.scale:g}, {upscaler.engine_name}"
+    took = f"{time.perf_counter() - start:.2f} s"
+    if len(every) == 1:
+        (one,) = written
+        assert one.size
+        typer.echo(f"{one.job.target}: {one.size[0]}x{one.size[1]}, {how} {one.precision}, {took}")
+        return
+    typer.echo(f"{output}: {len(written)} pictures{skipped}, {how}, {took}")
+    for error in failed:
+        stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    if failed:
+        raise typer.Exit(2)

@@ -1,0 +1,136 @@
+"""What several systems share: the contract of a network, padding, windows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "FusionModel",
+    "Model",
+    "SRModel",
+    "pad_to_multiple",
+    "window_merge",
+    "window_partition",
+]
+
+
+class Model(nn.Module):
+    """What every network tells about itself, and its way to the form that is executed.
+
+    A network whose training form differs from what is executed (collapsible blocks, batch norms
+    that fold) overrides ``deployed``, ``deploy`` and ``skeleton``.
+    """
+
+    architecture: ClassVar[str]
+    scale: int
+    channels: int
+    size_multiple: int = 1
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor arguments that make this network, without ``scale``."""
+        raise NotImplementedError
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """LR pixels on each side that an output pixel depends on; None = all."""
+        return None
+
+    @property
+    def deployed(self) -> bool:
+        return True
+
+    def deploy(self) -> Self:
+        """A copy in the form that is executed; same function."""
+        return copy.deepcopy(self)
+
+    def skeleton(self) -> Self:
+        """An untrained network in the form that is executed; deployed weights load into it."""
+        return copy.deepcopy(self)
+
+    @torch.no_grad()
+    def init_from(self, other: nn.Module) -> list[str]:
+        """Start from another trained network: every tensor of equal name and shape is copied.
+
+        Returns:
+            Names of the tensors that were copied.
+
+        Raises:
+            ValueError: nothing fits.
+        """
+        theirs = other.state_dict()
+        mine = self.state_dict()
+        copied = [key for key in mine if key in theirs and theirs[key].shape == mine[key].shape]
+        if not copied:
+            raise ValueError(f"no tensor of {type(other).__name__} fits {type(self).__name__}")
+        for key in copied:
+            mine[key].copy_(theirs[key])
+        return copied
+
+
+class SRModel(Model):
+    """A network for single pictures: ``forward(lr) -> hr``, any size from 1x1 up.
+
+    ``lr`` is (B, C, H, W) in [0, 1], C = 1 (luma) or 3 (RGB); ``hr`` (B, C, scale H, scale W).
+    """
+
+    colour: Literal["luma", "rgb"]
+
+
+class FusionModel(Model):
+    """A network for hyperspectral fusion: ``forward(lr, guide, upsampled=None) -> hr``.
+
+    ``lr`` is the cube (B, bands, H, W), ``guide`` (B, guide_channels, scale H, scale W), both in
+    [0, 1]; ``upsampled`` is the cube already brought to the guide's size, made by MATLAB's bicubic
+    where it is left out; ``hr`` is (B, bands, scale H, scale W).
+    """
+
+    colour: Literal["cube"] = "cube"
+    guide_channels: int
+
+
+def pad_to_multiple(
+    x: Tensor, multiple: int, mode: Literal["reflect", "replicate"] = "reflect"
+) -> Tensor:
+    """(B, C, H, W) -> the same, extended below and to the right to a multiple; crop it again.
+
+    Reflection that is longer than the picture reflects again, so that even 1x1 works.
+    """
+    height, width = x.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if not below and not right:
+        return x
+    if mode == "replicate":
+        return F.pad(x, (0, right, 0, below), mode="replicate")
+    if below < height and right < width:
+        return F.pad(x, (0, right, 0, below), mode="reflect")
+    rows = _reflected(height, below, x.device)
+    columns = _reflected(width, right, x.device)
+    return x[..., rows, :][..., columns]
+
+
+def _reflected(length: int, more: int, device: torch.device) -> Tensor:
+    """Indices 0 ... length + more - 1, walked to and fro, without repeating the ends."""
+    period = max(2 * (length - 1), 1)
+    index = torch.arange(length + more, device=device) % period
+    return torch.where(index < length, index, period - index)
+
+
+def window_partition(x: Tensor, window_size: int) -> Tensor:
+    """(B, H, W, C) -> (B * windows, window_size**2, C), windows and tokens row by row."""
+    batch, height, width, channels = x.shape
+    s = window_size
+    x = x.view(batch, height // s, s, width // s, s, channels).transpose(2, 3)
+    return x.reshape(-1, s * s, channels)
+
+
+def window_merge(windows: Tensor, window_size: int, height: int, width: int) -> Tensor:
+    """Inverse of `window_partition`: (B * windows, window_size**2, C) -> (B, H, W, C)."""
+    s = window_size
+    x = windows.view(-1, height // s, width // s, s, s, windows.shape[-1]).transpose(2, 3)
+    return x.reshape(-1, height, width, windows.shape[-1])
