@@ -288,8 +288,8 @@ class SESR(SRModel):
             Names of the layers that were copied.
 
         Raises:
-            ValueError: ``other`` is no SESR or deeper, widths, biases or activations differ, or this
-                network is deployed.
+            ValueError: ``other`` is no SESR or is deeper, widths, biases or activations differ, or
+                this network is deployed.
         """
         if not isinstance(other, SESR):
             raise ValueError(f"a SESR starts from a SESR, not from {type(other).__name__}")
