@@ -13,6 +13,7 @@ from vernier.inference import upscaler as upscaler_module
 from vernier.inference.tiles import (
     MIN_WINDOW,
     available_memory,
+    plan_blended_tiles,
     plan_tiles,
     run_tiles,
     tile_side,
@@ -149,3 +150,93 @@ def test_scarce_memory_makes_auto_tile_and_the_picture_stays_the_same(
 
 def test_available_memory_is_what_a_machine_can_have() -> None:
     assert 2**20 < available_memory() < 2**50
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 90), (129, 131)])
+@pytest.mark.parametrize(("side", "halo", "multiple"), [(30, 10, 16), (64, 32, 16), (48, 5, 8)])
+def test_blended_tiles_lie_on_the_grid_and_fade_within_their_windows(
+    size: tuple[int, int], side: int, halo: int, multiple: int
+) -> None:
+    covered = np.zeros(size, int)
+    for tile in plan_blended_tiles(*size, side, halo, multiple):
+        top, left, bottom, right = tile.window
+        y0, x0, y1, x1 = tile.core
+        covered[y0:y1, x0:x1] += 1
+        assert (top % multiple, left % multiple) == (0, 0)
+        assert top <= max(y0 - tile.fade, 0)
+        assert left <= max(x0 - tile.fade, 0)
+        assert min(y1 + halo, size[0]) <= bottom <= size[0]
+        assert min(x1 + halo, size[1]) <= right <= size[1]
+    assert (covered == 1).all()
+
+
+def test_blending_leaves_no_seam_and_changes_nothing_where_tiles_agree() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 130, 3)).astype(np.uint8)
+    tiles = plan_blended_tiles(100, 130, 48, 16, 16)
+    result = np.zeros((200, 260, 3), np.uint8)
+    run_tiles(lambda window: window.repeat(2, 0).repeat(2, 1), pixels, result, tiles)
+    np.testing.assert_array_equal(result, pixels.repeat(2, 0).repeat(2, 1))
+
+    # Every tile returns another gray: in the result neighbours differ by one step of the fade.
+    grays = iter(np.linspace(0, 1, len(tiles), dtype=np.float32))
+    values = np.zeros((200, 260, 1), np.float32)
+
+    def flat(window: np.ndarray) -> np.ndarray:
+        height, width, _ = window.shape
+        return np.full((2 * height, 2 * width, 1), next(grays), np.float32)
+
+    run_tiles(flat, pixels.astype(np.float32)[..., :1], values, tiles)
+    assert (np.ptp(values), tiles[0].fade) == (1.0, 8)
+    for axis in (0, 1):
+        assert np.abs(np.diff(values, axis=axis)).max() <= 1 / 16 + 1e-6
+
+
+class _SmallMemory:
+    """An engine that repeats pixels, and that only small windows fit into."""
+
+    name = "torch"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.refused = 0
+
+    def precision(self, dtype: np.dtype) -> str:
+        return "fp32"
+
+    def bytes_per_pixel(self, channels: int) -> float:
+        return 1.0
+
+    def run(self, pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        if pixels.shape[0] * pixels.shape[1] > self.most:
+            self.refused += 1
+            raise MemoryError("can't allocate memory")
+        return pixels.repeat(2, 0).repeat(2, 1).astype(dtype)
+
+
+@pytest.mark.parametrize("most", [256 * 256, 150 * 150])
+def test_where_memory_runs_out_tiles_get_smaller_until_it_does_not(
+    most: int, weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _SmallMemory(most)
+    monkeypatch.setattr(upscaler_module, "create_engine", lambda *_: engine)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+    result = Upscaler(weights[2]).upscale_array(pixels)
+    np.testing.assert_array_equal(result, pixels.repeat(2, 0).repeat(2, 1))
+    assert engine.refused >= 1
+
+
+def test_memory_that_never_suffices_and_other_errors_are_errors(
+    weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _SmallMemory(0)
+    monkeypatch.setattr(upscaler_module, "create_engine", lambda *_: engine)
+    pixels = np.zeros((300, 400, 3), np.uint8)
+    with pytest.raises(InputError, match="out of memory even in tiles"):
+        Upscaler(weights[2]).upscale_array(pixels)
+
+    def broken(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        raise RuntimeError("an error in a tile")
+
+    monkeypatch.setattr(engine, "run", broken)
+    with pytest.raises(RuntimeError, match="an error in a tile"):
+        Upscaler(weights[2]).upscale_array(pixels)

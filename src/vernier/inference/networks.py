@@ -31,6 +31,7 @@ class Network:
         scale: its upscaling factor.
         colour: "luma" networks see one channel Y, "rgb" networks three.
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
+        size_multiple: what height and width are padded to inside it.
         sesr: the deployed arrays by name when it is a SESR, else None.
         module: builds the torch module in eval mode (imports torch).
     """
@@ -39,6 +40,7 @@ class Network:
     scale: int
     colour: Literal["luma", "rgb"]
     receptive_radius: int | None
+    size_multiple: int
     sesr: Mapping[str, NDArray[Any]] | None
     module: Callable[[], nn.Module]
 
@@ -98,6 +100,7 @@ def _from_safetensors(path: Path) -> Network:
         scale=card.scale,
         colour=colour,
         receptive_radius=card.receptive_radius,
+        size_multiple=family_entry(card.architecture).size_multiple,
         sesr=arrays if card.architecture == "sesr" else None,
         module=lambda: _loaded(path)[0],
     )
@@ -135,6 +138,7 @@ def _from_module(module: nn.Module, name: str | None = None) -> Network:
         scale=scale,
         colour=colour,
         receptive_radius=getattr(module, "receptive_radius", None),
+        size_multiple=getattr(module, "size_multiple", 1),
         sesr=arrays,
         module=lambda: copy,
     )

@@ -6,6 +6,10 @@ which is no pixel value (SESR pads after subtracting mid-gray): windows are neve
 at the border is moved inward instead. All windows have one shape, and none is smaller than
 `MIN_WINDOW` where the picture allows: convolution libraries choose other kernels, with another
 order of summation, for small images, and the last bit would differ.
+
+A network that sees the whole picture (attention, pooled statistics) gives another result in every
+tiling. Its windows start on the grid of its attention windows, are as wide as their place in the
+picture allows, and their cores are faded into each other, so that no seam is seen.
 """
 
 from __future__ import annotations
@@ -22,7 +26,15 @@ from numpy.typing import NDArray
 
 from vernier.errors import InputError
 
-__all__ = ["MIN_WINDOW", "Tile", "available_memory", "plan_tiles", "run_tiles", "tile_side"]
+__all__ = [
+    "MIN_WINDOW",
+    "Tile",
+    "available_memory",
+    "plan_blended_tiles",
+    "plan_tiles",
+    "run_tiles",
+    "tile_side",
+]
 
 MIN_WINDOW = 128
 # Nothing is known of what the system has: assume a small machine.
@@ -33,10 +45,15 @@ _SHARE = 0.5
 
 @dataclass(frozen=True)
 class Tile:
-    """LR rectangles as (top, left, bottom, right): what the model sees, and what is kept."""
+    """LR rectangles as (top, left, bottom, right): what the model sees, and what is kept.
+
+    ``fade`` LR pixels above and to the left of the core, the result passes from the tiles before
+    into this one.
+    """
 
     window: tuple[int, int, int, int]
     core: tuple[int, int, int, int]
+    fade: int = 0
 
 
 def plan_tiles(height: int, width: int, side: int, halo: int) -> list[Tile]:
@@ -51,6 +68,32 @@ def plan_tiles(height: int, width: int, side: int, halo: int) -> list[Tile]:
         Tile(window=(top, left, bottom, right), core=(y0, x0, y1, x1))
         for (top, bottom), (y0, y1) in _cut(height, side, halo)
         for (left, right), (x0, x1) in _cut(width, side, halo)
+    ]
+
+
+def plan_blended_tiles(height: int, width: int, side: int, halo: int, multiple: int) -> list[Tile]:
+    """The same for a network that sees everything: aligned to its grid, and faded.
+
+    Args:
+        height, width, side: as in `plan_tiles`; ``side`` is brought to a multiple.
+        halo: LR pixels that a window reaches beyond its core, brought to a multiple; half of it
+            is used for fading, the rest is context only.
+        multiple: what the network pads sizes to, its attention window.
+    """
+    side, halo = (max(-(-length // multiple) * multiple, multiple) for length in (side, halo))
+    return [
+        Tile(
+            window=(
+                max(y - halo, 0),
+                max(x - halo, 0),
+                min(y + side + halo, height),
+                min(x + side + halo, width),
+            ),
+            core=(y, x, min(y + side, height), min(x + side, width)),
+            fade=halo // 2,
+        )
+        for y in range(0, height, side)
+        for x in range(0, width, side)
     ]
 
 
@@ -69,7 +112,7 @@ def run_tiles(
     tiles: list[Tile],
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Run every window and paste its core.
+    """Run every window and paste its core, faded where the plan says so.
 
     Args:
         run: (h, w, C) pixels to (h * scale, w * scale, C).
@@ -83,11 +126,30 @@ def run_tiles(
         top, left, bottom, right = tile.window
         y0, x0, y1, x1 = tile.core
         upscaled = run(np.ascontiguousarray(pixels[top:bottom, left:right]))
-        result[y0 * scale : y1 * scale, x0 * scale : x1 * scale] = upscaled[
+        above, before = min(tile.fade, y0), min(tile.fade, x0)
+        y0, x0 = y0 - above, x0 - before
+        target = result[y0 * scale : y1 * scale, x0 * scale : x1 * scale]
+        new = upscaled[
             (y0 - top) * scale : (y1 - top) * scale, (x0 - left) * scale : (x1 - left) * scale
         ]
+        if tile.fade:
+            new = _faded(target, new, above * scale, before * scale)
+        target[...] = new
         if progress:
             progress(done, len(tiles))
+
+
+def _faded(old: NDArray[Any], new: NDArray[Any], above: int, before: int) -> NDArray[Any]:
+    """From ``old`` to ``new`` over the first rows and columns."""
+    rows, columns = np.ones(old.shape[0], np.float32), np.ones(old.shape[1], np.float32)
+    rows[:above] = (np.arange(above) + 0.5) / max(above, 1)
+    columns[:before] = (np.arange(before) + 0.5) / max(before, 1)
+    share = rows[:, None, None] * columns[None, :, None]
+    mixed: NDArray[Any] = old + share * (new.astype(np.float32) - old)
+    if np.issubdtype(old.dtype, np.integer):
+        mixed = np.rint(mixed)
+    faded: NDArray[Any] = mixed.astype(old.dtype)
+    return faded
 
 
 def tile_side(

@@ -17,7 +17,14 @@ from vernier.inference.alpha import bleed
 from vernier.inference.compose import CARRY_RADIUS
 from vernier.inference.engines import Engine, EngineName, Precision, create_engine
 from vernier.inference.networks import Network, networks_of
-from vernier.inference.tiles import available_memory, plan_tiles, run_tiles, tile_side
+from vernier.inference.tiles import (
+    Tile,
+    available_memory,
+    plan_blended_tiles,
+    plan_tiles,
+    run_tiles,
+    tile_side,
+)
 from vernier.io import Picture, read_picture, write_picture
 from vernier.models.registry import DEFAULT_MODEL
 
@@ -31,6 +38,7 @@ Progress = Callable[[int, int], None]
 
 # What a model that sees everything gets around its tiles; there tiling is an approximation.
 _GLOBAL_HALO = 32
+_SMALLEST_TILE = 16
 _DTYPES = (np.uint8, np.uint16, np.float32)
 
 
@@ -43,6 +51,12 @@ class _Stage:
     def halo(self) -> int:
         radius = self.network.receptive_radius
         return _GLOBAL_HALO if radius is None else max(radius, CARRY_RADIUS)
+
+    def plan(self, height: int, width: int, side: int) -> list[Tile]:
+        network = self.network
+        if network.receptive_radius is None:
+            return plan_blended_tiles(height, width, side, self.halo, network.size_multiple)
+        return plan_tiles(height, width, side, self.halo)
 
 
 class Upscaler:
@@ -58,8 +72,9 @@ class Upscaler:
             `plan_scales` for what happens where there are no weights for it.
         engine, precision: see `vernier.inference.engines.create_engine`.
         tile: side of the tiles in LR pixels; None or 0 runs pictures whole; "auto" does so until
-            the estimated memory exceeds half of what is available. With a finite receptive radius
-            the tiled picture is the whole picture's.
+            the estimated memory exceeds half of what is available, and takes smaller tiles when
+            memory runs out all the same. With a finite receptive radius the tiled picture is the
+            whole picture's; other networks' tiles overlap and are faded into each other.
         ensemble: average over the eight flips and rotations (geometric self-ensemble, "x8").
         device: a torch device, see `create_engine`.
 
@@ -186,11 +201,18 @@ class Upscaler:
             bytes_per_pixel=bytes_per_pixel,
             memory=_memory_beside(shape, dtype),
         )
-        if side is None:
-            return run(pixels)
-        result = np.empty(shape, dtype)
-        run_tiles(run, pixels, result, plan_tiles(height, width, side, stage.halo), progress)
-        return result
+        while True:
+            try:
+                if side is None:
+                    return run(pixels)
+                result = np.empty(shape, dtype)
+                run_tiles(run, pixels, result, stage.plan(height, width, side), progress)
+            except MemoryError as error:
+                side = max(height, width) // 2 if side is None else side // 2
+                if side < _SMALLEST_TILE:
+                    raise InputError(f"out of memory even in tiles: {error}") from error
+            else:
+                return result
 
 
 def plan_scales(scale: float, offered: Iterable[int]) -> list[int]:

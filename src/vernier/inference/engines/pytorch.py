@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +69,10 @@ class TorchEngine:
         mix = composition(channels, self._network.colour, scale)
         image = self._tensor(pixels)
         lr = self._matrix(mix.input_matrix, mix.input_offset, image)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        with (
+            _memory_errors(),
+            torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16),
+        ):
             hr = self._module(lr.contiguous(memory_format=torch.channels_last)).float()
         result = self._matrix(mix.output_matrix, mix.output_offset, hr)
         if mix.carry is not None:
@@ -89,3 +94,20 @@ class TorchEngine:
         """Mix the channels of (1, C, H, W)."""
         weight = torch.from_numpy(matrix).to(self._device)[:, :, None, None]
         return F.conv2d(image, weight, torch.from_numpy(offset).to(self._device))
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Torch's two ways of running out of memory, as Python's own: the caller takes smaller tiles.
+
+    Every other error passes.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        exhausted = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(
+            error
+        )
+        if not (refused or isinstance(error, torch.OutOfMemoryError)):
+            raise
+        raise MemoryError(str(error).splitlines()[0]) from error
