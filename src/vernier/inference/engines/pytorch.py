@@ -105,9 +105,7 @@ def _memory_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        exhausted = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(
-            error
-        )
+        refused = "can't allocate memory" in str(error)
         if not (refused or isinstance(error, torch.OutOfMemoryError)):
             raise
         raise MemoryError(str(error).splitlines()[0]) from error
