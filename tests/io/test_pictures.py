@@ -669,6 +669,27 @@ def test_a_truncated_file_is_refused(
         assert str(path) in refusal(saved(path, data[:length]))
 
 
+def test_a_refusal_does_not_depend_on_worker_threads(tmp_path: Path) -> None:
+    """Of many libvips workers, those that come after the one that failed say so on their own."""
+    data = bytearray(png(np.zeros((32, 32, 1), np.uint8)))
+    data[29] ^= 1  # the checksum of the header
+    code = """
+import sys
+from vernier.io import PictureError, read_picture
+for _ in range(400):
+    try:
+        read_picture(sys.argv[1])
+    except PictureError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", code, str(saved(tmp_path / "a.png", bytes(data)))]
+    many = {**os.environ, "VIPS_CONCURRENCY": "32"}
+    shown = subprocess.run(command, env=many, check=True, capture_output=True, text=True).stdout
+    messages = shown.splitlines()
+    assert len(messages) == 400
+    assert set(messages) == {refusal(tmp_path / "a.png")}
+
+
 def test_channels_and_types_that_are_no_picture(tmp_path: Path) -> None:
     image = pyvips.Image.black(4, 4, bands=7)
     image.tiffsave(str(tmp_path / "a.tif"))

@@ -53,6 +53,9 @@ _PEAKS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.f
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])")
 # pyvips decodes what libvips says as UTF-8, also where it quotes a file that is not.
 _VIPS_ERRORS = (pyvips.Error, UnicodeDecodeError)
+# Lines that name the path again, or that libvips' other worker threads add, or not, as they start
+# before or after the one that failed.
+_VIPS_ECHOES = re.compile(r"unable to open|: load error$")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 _INCH = 25.4
 
@@ -482,7 +485,7 @@ def _reason(error: Exception) -> str:
         return "no readable message"
     if not isinstance(error, pyvips.Error):
         return str(error)
-    lines = [line for line in error.detail.splitlines() if line and "unable to open" not in line]
+    lines = [line for line in error.detail.splitlines() if line and not _VIPS_ECHOES.search(line)]
     cause = next((line for line in lines if line.startswith("system error")), "")
     return _shown((cause or [": no details given", *lines][-1]).split(": ", 1)[-1])[:200]
 
