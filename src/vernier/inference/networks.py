@@ -32,6 +32,7 @@ class Network:
         colour: "luma" networks see one channel Y, "rgb" networks three.
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
         size_multiple: what height and width are padded to inside it.
+        bf16: computing it in bfloat16 was measured to cost less than 0.01 dB.
         sesr: the deployed arrays by name when it is a SESR, else None.
         module: builds the torch module in eval mode (imports torch).
     """
@@ -41,6 +42,7 @@ class Network:
     colour: Literal["luma", "rgb"]
     receptive_radius: int | None
     size_multiple: int
+    bf16: bool
     sesr: Mapping[str, NDArray[Any]] | None
     module: Callable[[], nn.Module]
 
@@ -92,15 +94,16 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
 
 def _from_safetensors(path: Path) -> Network:
     arrays, card = read_weights(path)
-    colour = family_entry(card.architecture).colour
-    if colour == "cube":
+    entry = family_entry(card.architecture)
+    if entry.colour == "cube":
         raise InputError(f"{card.name} fuses a cube with a guide: use vernier fuse")
     return Network(
         name=card.name,
         scale=card.scale,
-        colour=colour,
+        colour=entry.colour,
         receptive_radius=card.receptive_radius,
-        size_multiple=family_entry(card.architecture).size_multiple,
+        size_multiple=entry.size_multiple,
+        bf16=entry.bf16,
         sesr=arrays if card.architecture == "sesr" else None,
         module=lambda: _loaded(path)[0],
     )
@@ -118,6 +121,7 @@ def _loaded(path: Path) -> tuple[nn.Module, Card]:
 
 
 def _from_module(module: nn.Module, name: str | None = None) -> Network:
+    from vernier.models.layers import Model
     from vernier.models.sesr import SESR
 
     scale, colour = getattr(module, "scale", None), getattr(module, "colour", None)
@@ -139,6 +143,7 @@ def _from_module(module: nn.Module, name: str | None = None) -> Network:
         colour=colour,
         receptive_radius=getattr(module, "receptive_radius", None),
         size_multiple=getattr(module, "size_multiple", 1),
+        bf16=isinstance(copy, Model) and family_entry(copy.architecture).bf16,
         sesr=arrays,
         module=lambda: copy,
     )

@@ -38,10 +38,12 @@ class ModelEntry:
         colour: "luma" models see one channel Y, "rgb" models three; "cube" models fuse a
             hyperspectral cube with a guide.
         channels: image channels in and out (of a cube: bands, unless the config says another).
-        size_multiple: what height and width are padded to inside ``forward``; 1 = nothing.
+        size_multiple: what height and width are padded to inside ``forward``; 1 = nothing. Of
+            "cube" models it is counted in pixels of the guide, as is ``receptive_radius``.
         config: constructor arguments that make this variant.
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
         target: "module:class" that builds it.
+        bf16: computing it in bfloat16 was measured to cost less than 0.01 dB.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ModelEntry:
     config: Mapping[str, Any]
     receptive_radius: int | None
     target: str
+    bf16: bool = False
 
     def constructor(self) -> type[Model]:
         """The model's class; imports torch."""
@@ -75,6 +78,24 @@ def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> Mode
         # Two 5x5 convolutions, and a 3x3 one per block.
         receptive_radius=2 + num_blocks + 2,
         target="vernier.models.sesr:SESR",
+        bf16=True,
+    )
+
+
+def _psrt(name: str, shuffle: str, embed: int) -> ModelEntry:
+    blockwise = shuffle != "misaligned"
+    block = 8 if shuffle == "none" else 16
+    return ModelEntry(
+        name=name,
+        family="psrt",
+        scales=tuple(range(2, 17)),
+        colour="cube",
+        channels=31,
+        size_multiple=block,
+        config=MappingProxyType({"shuffle": shuffle, "embed": embed}),
+        # In guide pixels: head and tail, a 3x3 convolution each, and the block in between.
+        receptive_radius=1 + (block - 1) + 1 if blockwise else None,
+        target="vernier.models.psrt:PSRT",
     )
 
 
@@ -90,6 +111,10 @@ _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
             _sesr("sesr-m7", 7, 16, 256),
             _sesr("sesr-m11", 11, 16, 64),
             _sesr("sesr-xl", 11, 32, 64),
+            _psrt("psrt", "aligned", 32),
+            _psrt("psrt-noshuffle", "none", 48),
+            # An early fork's misplaced shuffle, to load its weights and to compare with.
+            _psrt("psrt-fork", "misaligned", 48),
         )
     }
 )

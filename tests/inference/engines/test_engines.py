@@ -15,7 +15,7 @@ from vernier.errors import InputError
 from vernier.imaging import imresize, rgb_to_ycbcr, ycbcr_to_rgb
 from vernier.inference import Upscaler
 from vernier.inference.engines import create_engine
-from vernier.inference.engines.openvino import ConversionError
+from vernier.inference.engines.conversion import ConversionError
 from vernier.inference.networks import networks_of
 from vernier.models import create_model, load_model
 
@@ -150,6 +150,17 @@ def test_any_module_runs_on_both_engines(channels: int, photo: Photo) -> None:
         np.testing.assert_allclose(a, expected.numpy(), atol=1e-6)
 
 
+def test_bf16_of_any_module_rounds_the_network_and_not_what_is_carried(photo: Photo) -> None:
+    module = TinyRGB()
+    pixels = photo(41, 23, 4, np.uint16)
+    exact, rounded = (
+        engine(module, "openvino", precision).run(pixels, np.dtype(np.float32))
+        for precision in ("fp32", "bf16")
+    )
+    np.testing.assert_array_equal(exact[..., 3], rounded[..., 3])
+    assert 1e-4 < np.abs(exact - rounded).max() < 0.01
+
+
 def test_a_module_that_openvino_gets_wrong_is_caught_and_left_to_torch() -> None:
     with pytest.raises(ConversionError, match="differs from torch"):
         engine(ShapeDependent(), "openvino")
@@ -167,8 +178,6 @@ def test_settings_that_do_not_go_together_are_refused(weights: dict[int, Path]) 
     ):
         with pytest.raises(InputError, match=message):
             create_engine(network, *wrong)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="bf16 on OpenVINO is for SESR"):
-        engine(TinyRGB(), "openvino", "bf16")
 
 
 def test_an_integer_model_name_or_a_module_without_facts_is_refused() -> None:

@@ -76,7 +76,8 @@ def create_engine(
         on_cpu = not torch.cuda.is_available()
         device = "cpu" if on_cpu else "cuda"
     if engine == "openvino" or (engine == "auto" and on_cpu and find_spec("openvino")):
-        from vernier.inference.engines.openvino import ConversionError, OpenVINOEngine
+        from vernier.inference.engines.conversion import ConversionError
+        from vernier.inference.engines.openvino import OpenVINOEngine
 
         try:
             return OpenVINOEngine(network, precision)

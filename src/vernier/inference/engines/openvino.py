@@ -1,13 +1,13 @@
 """OpenVINO: the fast path on CPUs, one graph from pixels to pixels.
 
-Colour conversion, bicubic chroma, rounding and interleaving are part of the graph: in numpy they
-would cost more than a small network. A SESR is built from its arrays alone, so torch is never
-imported; any other module is traced by torch and converted.
+Colour conversion, bicubic chroma, rounding and interleaving are part of a SESR's graph: in numpy
+they would cost more than the network. It is built from its arrays alone: torch is never imported.
+Any other module is traced by torch and converted, and runs beside that graph, so that in bfloat16
+only the network is rounded, and not the picture around it.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -16,22 +16,15 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as op
 
-from vernier.errors import InputError
 from vernier.imaging.bicubic import peak_value
 from vernier.inference.compose import CARRY_RADIUS, Composition, composition
+from vernier.inference.engines.conversion import convert
 from vernier.inference.networks import Network
 
-__all__ = ["ConversionError", "OpenVINOEngine"]
+__all__ = ["OpenVINOEngine"]
 
 # (1, N, H, W) in [0, 1] -> output phases (1, N * scale**2, H, W), ordered as pixel shuffle wants.
 _Body = Callable[[Any], Any]
-
-# A converted network must agree with torch this closely, on two sizes.
-_TOLERANCE = 1e-3
-
-
-class ConversionError(InputError):
-    """The module cannot be converted to OpenVINO, or the result is not the same function."""
 
 
 class OpenVINOEngine:
@@ -39,13 +32,13 @@ class OpenVINOEngine:
 
     Args:
         network: what to execute.
-        precision: "bf16" computes the convolutions between the first and the long residual in
-            bfloat16 and sums in float32; "auto" does so for 8-bit pictures on CPUs with bfloat16
-            instructions, and only for a SESR, whose loss is measured (below 0.01 dB).
+        precision: "bf16" computes in bfloat16 and sums in float32: of a SESR the convolutions
+            between the first and the long residual, of another network everything; "auto" does so
+            for 8-bit pictures on CPUs with bfloat16 instructions, if the network's loss was
+            measured (below 0.01 dB).
 
     Raises:
-        InputError: bf16 for a network other than SESR.
-        ConversionError: see there.
+        ConversionError: see `vernier.inference.engines.conversion.convert`.
     """
 
     name = "openvino"
@@ -54,18 +47,15 @@ class OpenVINOEngine:
         self._network, self._precision = network, precision
         self._core = ov.Core()
         self._native_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if network.sesr is None:
-            if precision == "bf16":
-                raise InputError(
-                    f"bf16 on OpenVINO is for SESR, not for {network.name}: use --engine torch"
-                )
-            self._traced = _trace(network, self._core)
         self._compiled: dict[tuple[int, np.dtype[Any], np.dtype[Any]], ov.InferRequest] = {}
+        self._networks: dict[str, ov.InferRequest] = {}
+        if network.sesr is None:
+            self._converted = convert(network, self._core)
 
     def precision(self, dtype: np.dtype[Any]) -> Literal["fp32", "bf16"]:
         if self._precision != "auto":
             return self._precision
-        harmless = self._network.sesr is not None and dtype == np.uint8
+        harmless = self._network.bf16 and dtype == np.uint8
         return "bf16" if harmless and self._native_bf16 else "fp32"
 
     def bytes_per_pixel(self, channels: int) -> float:
@@ -80,46 +70,73 @@ class OpenVINOEngine:
         if key not in self._compiled:
             self._compiled[key] = self._compile(*key)
         request = self._compiled[key]
-        request.infer([mirrored], share_inputs=True)
+        inputs = [mirrored]
+        if self._network.sesr is None:
+            inputs.append(self._run_network(pixels))
+        request.infer(inputs, share_inputs=True)
         result: NDArray[Any] = request.get_output_tensor().data.copy()
+        return result
+
+    def _run_network(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """(H, W, C) pixels -> the network's (1, N, H * scale, W * scale)."""
+        precision = self.precision(pixels.dtype)
+        if precision not in self._networks:
+            hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+            self._networks[precision] = self._request(self._converted, hint)
+        mix = composition(pixels.shape[2], self._network.colour, self._network.scale)
+        matrix = mix.input_matrix / np.float32(peak_value(pixels.dtype))
+        lr = np.einsum("nc,hwc->nhw", matrix, pixels, dtype=np.float32, optimize=True)
+        request = self._networks[precision]
+        request.infer([(lr + mix.input_offset[:, None, None])[None]])
+        result: NDArray[np.float32] = request.get_output_tensor().data
         return result
 
     def _compile(
         self, channels: int, dtype_in: np.dtype[Any], dtype_out: np.dtype[Any]
     ) -> ov.InferRequest:
+        body = None
         if self._network.sesr is not None:
             body = _sesr(self._network.sesr, bf16=self.precision(dtype_in) == "bf16")
-        else:
-            body = _converted(self._traced.clone(), self._network.scale)
         mix = composition(channels, self._network.colour, self._network.scale)
         graph = _pixel_graph(body, mix, channels, self._network.scale, dtype_in, dtype_out)
         # Everything stays in float32 except what the graph itself declares to be bfloat16.
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        return self._request(graph, "f32")
+
+    def _request(self, graph: ov.Model, precision: str) -> ov.InferRequest:
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         return self._core.compile_model(graph, "CPU", settings).create_infer_request()
 
 
 def _pixel_graph(
-    body: _Body,
+    body: _Body | None,
     mix: Composition,
     channels: int,
     scale: int,
     dtype_in: np.dtype[Any],
     dtype_out: np.dtype[Any],
 ) -> ov.Model:
-    """Mirrored pixels (H + 4, W + 4, C) -> pixels (H * scale, W * scale, C)."""
+    """Mirrored pixels (H + 4, W + 4, C) -> pixels (H * scale, W * scale, C).
+
+    Without a ``body`` the network's own output (1, N, H * scale, W * scale) is a second input.
+    """
     r, phases = CARRY_RADIUS, scale**2
     pixels = op.parameter([-1, -1, channels], dtype_in)
     image = op.transpose(op.unsqueeze(op.convert(pixels, "f32"), 0), [0, 3, 1, 2])
     inner = op.slice(image, [r, r], [-r, -r], [1, 1], [2, 3])
 
     white_in, white_out = peak_value(dtype_in), peak_value(dtype_out)
-    lr = _conv(inner, mix.input_matrix[:, :, None, None] / white_in)
-    lr = op.add(lr, mix.input_offset[None, :, None, None])
+    inputs = [pixels]
+    if body is None:
+        inputs.append(op.parameter([1, mix.input_matrix.shape[0], -1, -1], np.float32))
+        network = op.space_to_depth(inputs[1], "depth_first", scale)
+    else:
+        lr = _conv(inner, mix.input_matrix[:, :, None, None] / white_in)
+        network = body(op.add(lr, mix.input_offset[None, :, None, None]))
     # One 1x1 convolution spreads the network's phases to those of every colour, which are ordered
     # (dy, dx, c), so that interleaving them below moves rows of scale * C neighbours.
     spread = np.einsum("cn,pq->pcnq", mix.output_matrix, np.eye(phases))
     spread = spread.reshape(phases * channels, -1, 1, 1) * white_out
-    result = _conv(body(lr), spread)
+    result = _conv(network, spread)
     offset = np.tile(mix.output_offset, phases)[None, :, None, None] * white_out
     if mix.carry is not None:
         kernel = mix.carry.transpose(1, 2, 0, 3, 4, 5).reshape(-1, channels, 2 * r + 1, 2 * r + 1)
@@ -138,7 +155,7 @@ def _pixel_graph(
     result = op.transpose(op.reshape(result, op.concat(shape, 0), False), [0, 2, 1, 3])
     shape = [*(op.multiply(side, _int64(scale)) for side in (height, width)), _int64(channels)]
     result = op.reshape(result, op.concat(shape, 0), False)
-    return ov.Model([result], [pixels], "pixels")
+    return ov.Model([result], inputs, "pixels")
 
 
 def _int64(value: int) -> Any:
@@ -182,56 +199,5 @@ def _sesr(arrays: Mapping[str, NDArray[Any]], *, bf16: bool) -> _Body:
         if bf16:
             detail = op.convert(detail, ov.Type.f32)
         return op.clamp(op.add(detail, lr), 0.0, 1.0)
-
-    return body
-
-
-def _trace(network: Network, core: ov.Core) -> ov.Model:
-    """Any torch module with dynamic height and width, checked against torch on two sizes."""
-    import torch
-
-    # Not ov.convert_model: that reports to a telemetry service.
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    module = network.module().cpu()
-    generator = torch.Generator().manual_seed(0)
-    examples = [
-        torch.rand(1, network.channels, *size, generator=generator) for size in ((24, 32), (37, 19))
-    ]
-    try:
-        # The tracer warns of what the check below would find.
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            expected = [module(example).numpy() for example in examples]
-            decoder = TorchScriptPythonDecoder(module, example_input=examples[0])
-            frontend = FrontEndManager().load_by_framework("pytorch")
-            model: ov.Model = frontend.convert(frontend.load(decoder))
-        parameter = model.inputs[0].get_node()
-        parameter.set_element_type(ov.Type.f32)
-        parameter.set_partial_shape(ov.PartialShape([1, network.channels, -1, -1]))
-        model.validate_nodes_and_infer_types()
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        worst = max(
-            float(np.abs(compiled([example.numpy()])[0] - target).max())
-            for example, target in zip(examples, expected, strict=True)
-        )
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConversionError(f"OpenVINO cannot convert {network.name}: {reason}") from error
-    if not worst <= _TOLERANCE:
-        raise ConversionError(
-            f"{network.name} converted to OpenVINO differs from torch by {worst:.2g}: use torch"
-        )
-    return model
-
-
-def _converted(model: ov.Model, scale: int) -> _Body:
-    def body(lr: Any) -> Any:
-        parameter = model.inputs[0].get_node()
-        for target in parameter.output(0).get_target_inputs():
-            target.replace_source_output(lr.output(0))
-        hr = model.outputs[0].get_node().input_value(0)
-        return op.space_to_depth(hr, "depth_first", scale)
 
     return body
