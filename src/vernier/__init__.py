@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vernier.analysis.lam import explain
     from vernier.evaluation import evaluate
     from vernier.inference import Upscaler, upscale
     from vernier.models import create_model, list_models, load_model
@@ -22,9 +23,18 @@ _HOMES = {
     "Upscaler": "vernier.inference",
     "upscale": "vernier.inference",
     "evaluate": "vernier.evaluation",
+    "explain": "vernier.analysis.lam",
 }
 
-__all__ = ["Upscaler", "create_model", "evaluate", "list_models", "load_model", "upscale"]
+__all__ = [
+    "Upscaler",
+    "create_model",
+    "evaluate",
+    "explain",
+    "list_models",
+    "load_model",
+    "upscale",
+]
 
 
 def __getattr__(name: str) -> Any:
