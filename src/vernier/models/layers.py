@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vernier.imaging import imresize
+
 __all__ = [
     "FusionModel",
     "Model",
     "SRModel",
     "pad_to_multiple",
+    "upsample_bicubic",
     "window_merge",
     "window_partition",
 ]
@@ -87,7 +90,8 @@ class FusionModel(Model):
 
     ``lr`` is the cube (B, bands, H, W), ``guide`` (B, guide_channels, scale H, scale W), both in
     [0, 1]; ``upsampled`` is the cube already brought to the guide's size, made by MATLAB's bicubic
-    where it is left out; ``hr`` is (B, bands, scale H, scale W).
+    where it is left out; ``hr`` is (B, bands, scale H, scale W). ``channels`` are the bands;
+    ``size_multiple`` and ``receptive_radius`` are counted in guide pixels.
     """
 
     colour: Literal["cube"] = "cube"
@@ -112,6 +116,11 @@ def pad_to_multiple(
     rows = _reflected(height, below, x.device)
     columns = _reflected(width, right, x.device)
     return x[..., rows, :][..., columns]
+
+
+def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
+    """(B, C, H, W) -> (B, C, scale H, scale W) by MATLAB's bicubic; may leave the value range."""
+    return imresize(lr, float(scale))
 
 
 def _reflected(length: int, more: int, device: torch.device) -> Tensor:

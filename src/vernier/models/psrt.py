@@ -1,0 +1,368 @@
+"""PSRT: a pyramid shuffle-and-reshuffle transformer that fuses a cube with a sharp guide.
+
+Deng et al., "PSRT: Pyramid Shuffle-and-Reshuffle Transformer for Multispectral and Hyperspectral
+Image Fusion", IEEE TGRS 2023. All of it happens at the guide's size:
+
+    x = head 3x3 (cube upsampled by bicubic | guide)
+    x = num_blocks x [window_size, window_size / 2, ... (num_steps of them)] pyramid steps
+    hr = upsampled + LeakyReLU(tail 3x3 (x))
+
+A pyramid step is ``x + WA3(reshuffle(WA2(shuffle(WA1(x)))))``, three pre-norm transformer blocks
+on non-overlapping windows. Shuffle brings together pixels that lie two cells of half a window
+apart, so that WA2 sees twice as far; reshuffle is its inverse. There is no position code, so the
+order of tokens *inside* a window means nothing. That allows one fixed order of pixels, in which
+every window of every step is a run of neighbours and the shuffle swaps two axes: `BlockOrder`.
+
+Between head and tail nothing crosses the borders of blocks of twice the largest window (of one
+window without shuffle): the pyramid is one of window sizes, not of resolutions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vernier.models.layers import (
+    FusionModel,
+    pad_to_multiple,
+    upsample_bicubic,
+    window_merge,
+    window_partition,
+)
+
+__all__ = ["PSRT", "BlockOrder", "Shuffle", "WindowAttention", "win_shuffle"]
+
+Shuffle = Literal["aligned", "misaligned", "none"]
+
+
+class BlockOrder(nn.Module):
+    """Between maps (B, C, H, W) and blocks of tokens (B * blocks, side**2, C).
+
+    Within a block, tokens are sorted quarter by quarter, each quarter again quarter by quarter,
+    down to squares of ``smallest`` pixels. Every aligned square of side / 2**i is then a run.
+    """
+
+    order: Tensor
+    inverse: Tensor
+
+    def __init__(self, side: int, smallest: int) -> None:
+        super().__init__()
+        self.side = side
+        index = torch.arange(side**2).view(1, side, side, 1)
+        square = side
+        while square > smallest:
+            square //= 2
+            index = window_partition(index, square).view(-1, square, square, 1)
+        self.register_buffer("order", index.flatten(), persistent=False)
+        self.register_buffer("inverse", index.flatten().argsort(), persistent=False)
+
+    def to_tokens(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), sides multiples of ``side``, -> (B * blocks, side**2, C)."""
+        return window_partition(x.permute(0, 2, 3, 1), self.side)[:, self.order]
+
+    def to_map(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """(B * blocks, side**2, C) -> (B, C, height, width)."""
+        merged = window_merge(tokens[:, self.inverse], self.side, height, width)
+        return merged.permute(0, 3, 1, 2)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention of (windows, tokens, dim), without position bias.
+
+    Args:
+        dim: width, a multiple of ``num_heads``.
+        num_heads: heads of dim / num_heads channels each.
+        logit_scale: what q.k is multiplied with. The authors' code has 4 where transformers have
+            1 / sqrt(dim / num_heads), and their weights need it.
+    """
+
+    def __init__(self, dim: int, num_heads: int, logit_scale: float) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"{num_heads} heads do not divide {dim} channels")
+        self.num_heads = num_heads
+        self.logit_scale = logit_scale
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(windows, tokens, dim) -> the same."""
+        windows, tokens, dim = x.shape
+        qkv = self.qkv(x).view(windows, tokens, 3, self.num_heads, dim // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        attention = (self.logit_scale * q @ k.transpose(-2, -1)).softmax(-1)
+        y: Tensor = self.proj((attention @ v).transpose(1, 2).reshape(windows, tokens, dim))
+        return y
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm transformer block: x + attention(LN x), then + MLP(LN), of ratio 4 with GELU.
+
+    Args:
+        window_size: side of the windows that attend.
+    """
+
+    def __init__(self, dim: int, num_heads: int, window_size: int, logit_scale: float) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = WindowAttention(dim, num_heads, logit_scale)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Normed tokens (blocks, side**2, dim) -> what is added to them."""
+        windows: Tensor = self.attention(x.reshape(-1, self.window_size**2, x.shape[-1]))
+        return windows.view(x.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(blocks, side**2, dim) -> the same."""
+        return self.transform(x, self.mix(self.norm1(x)))
+
+    def transform(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """The shortcut and the MLP, after the tokens have been mixed."""
+        x = x + mixed
+        y: Tensor = x + self.mlp(self.norm2(x))
+        return y
+
+
+class PyramidStep(nn.Module):
+    """Three attention blocks of one window size, the second on shuffled windows; + input."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        shuffle: Shuffle,
+        logit_scale: float,
+        *,
+        dead_norms: bool,
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.shuffle: Shuffle = shuffle
+        self.wa1, self.wa2, self.wa3 = (
+            AttentionBlock(dim, num_heads, window_size, logit_scale) for _ in range(3)
+        )
+        if dead_norms:
+            self.dead = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
+
+    def forward(self, x: Tensor, order: BlockOrder, size: tuple[int, int]) -> Tensor:
+        """(blocks, side**2, dim) -> the same; ``size`` is that of the map."""
+        y: Tensor = self.wa1(x)
+        if self.shuffle == "aligned":
+            y = self.wa3(self._swap(self.wa2(self._swap(y))))
+        elif self.shuffle == "misaligned":
+            y = self._mixed_elsewhere(self.wa2, y, order, size, inverse=False)
+            y = self._mixed_elsewhere(self.wa3, y, order, size, inverse=True)
+        else:
+            y = self.wa3(self.wa2(y))
+        return x + y
+
+    def _swap(self, x: Tensor) -> Tensor:
+        """Shuffle, and its own inverse: in each square of 2 x 2 windows, window i gives its
+        quarter j for window j's quarter i."""
+        blocks, tokens, dim = x.shape
+        quarters = x.reshape(-1, 4, 4, self.window_size**2 // 4, dim).transpose(1, 2)
+        return quarters.reshape(blocks, tokens, dim)
+
+    def _mixed_elsewhere(
+        self,
+        block: AttentionBlock,
+        x: Tensor,
+        order: BlockOrder,
+        size: tuple[int, int],
+        *,
+        inverse: bool,
+    ) -> Tensor:
+        """What a later fork does: mixed tokens are added where the shuffle left them."""
+        shuffled = win_shuffle(order.to_map(block.norm1(x), *size), self.window_size, inverse)
+        return block.transform(x, block.mix(order.to_tokens(shuffled)))
+
+
+def win_shuffle(x: Tensor, window_size: int, inverse: bool = False) -> Tensor:
+    """The paper's shuffle of a map (B, C, H, W), sides multiples of ``window_size``.
+
+    The map is cut into cells of half a window; cell (2i + a, 2j + b) of the N1 x N2 cells moves to
+    (a N1 / 2 + i, b N2 / 2 + j).
+    """
+    batch, channels, height, width = x.shape
+    d = window_size // 2
+    if inverse:
+        x = x.view(batch, channels, 2, height // window_size, d, 2, width // window_size, d)
+    else:
+        x = x.view(batch, channels, height // window_size, 2, d, width // window_size, 2, d)
+    return x.transpose(2, 3).transpose(5, 6).reshape(batch, channels, height, width)
+
+
+class PSRT(FusionModel):
+    """See the module's text for the network.
+
+    Args:
+        scale: guide pixels per cube pixel, 1 or more. It only says how far the cube is upsampled.
+        bands: of the cube (31 in CAVE).
+        guide_channels: of the guide (3, RGB).
+        embed: width of the features.
+        num_blocks: pyramids one after the other.
+        window_size: side of the largest window; the steps of a pyramid halve it.
+        num_steps: steps of a pyramid.
+        num_heads: of the attention.
+        shuffle: "aligned" is the paper's; "none" leaves it out; "misaligned" is a fork's, which
+            shuffles inside the attention and adds the result without moving it back, so that
+            content lands in places where it does not belong (kept to load its weights).
+        logit_scale: see `WindowAttention`.
+        as_published: also allocate the parameters that the original of the two other forms has and
+            never reads (two LayerNorms in a step), for its exact parameter count.
+
+    All linear layers start from N(0, 0.01) and zero biases, the convolutions as PyTorch has them,
+    as in the authors' code. Sizes such as ``size_multiple`` and ``receptive_radius`` are counted
+    in guide pixels.
+    """
+
+    architecture = "psrt"
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        bands: int = 31,
+        guide_channels: int = 3,
+        embed: int = 32,
+        num_blocks: int = 2,
+        window_size: int = 8,
+        num_steps: int = 3,
+        num_heads: int = 8,
+        shuffle: Shuffle = "aligned",
+        logit_scale: float = 4.0,
+        as_published: bool = False,
+    ) -> None:
+        super().__init__()
+        if shuffle not in ("aligned", "misaligned", "none"):
+            raise ValueError(f"shuffle is aligned, misaligned or none, not {shuffle!r}")
+        if min(scale, bands, guide_channels, embed, num_blocks, num_steps, num_heads) < 1:
+            raise ValueError("scale, channels, widths and numbers of layers must be at least 1")
+        if window_size < 2**num_steps or window_size % 2**num_steps:
+            raise ValueError(
+                f"{num_steps} steps halve the window {num_steps} times (with the shuffle's cells), "
+                f"so its side must be a multiple of {2**num_steps}, not {window_size}"
+            )
+        self.scale = scale
+        self.channels = bands
+        self.guide_channels = guide_channels
+        self.embed = embed
+        self.num_blocks = num_blocks
+        self.window_size = window_size
+        self.num_steps = num_steps
+        self.num_heads = num_heads
+        self.shuffle: Shuffle = shuffle
+        self.logit_scale = logit_scale
+        self.as_published = as_published
+        self.size_multiple = window_size if shuffle == "none" else 2 * window_size
+
+        self.order = BlockOrder(self.size_multiple, window_size // 2**num_steps)
+        self.head = nn.Conv2d(bands + guide_channels, embed, 3, padding=1)
+        self.body = nn.ModuleList(
+            PyramidStep(
+                embed,
+                num_heads,
+                window_size // 2**step,
+                shuffle,
+                logit_scale,
+                dead_norms=as_published and shuffle != "aligned",
+            )
+            for _ in range(num_blocks)
+            for step in range(num_steps)
+        )
+        self.tail = nn.Conv2d(embed, bands, 3, padding=1)
+        self.apply(_initialise)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor arguments that make this network, without ``scale``."""
+        return {
+            "bands": self.channels,
+            "guide_channels": self.guide_channels,
+            "embed": self.embed,
+            "num_blocks": self.num_blocks,
+            "window_size": self.window_size,
+            "num_steps": self.num_steps,
+            "num_heads": self.num_heads,
+            "shuffle": self.shuffle,
+            "logit_scale": self.logit_scale,
+            "as_published": self.as_published,
+        }
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """Guide pixels on each side, of guide and upsampled cube, that an output pixel depends on.
+
+        It holds where the picture begins at a multiple of ``size_multiple`` of the grid; a tile
+        must begin there too to be exact. None: everywhere ("misaligned" moves content globally).
+        """
+        if self.shuffle == "misaligned":
+            return None
+        side = self.size_multiple
+        # The tail, the block of the pixel that it reaches, the head.
+        return 1 + (side - 1) + 1
+
+    def forward(self, lr: Tensor, guide: Tensor, upsampled: Tensor | None = None) -> Tensor:
+        """Fuse cubes with their guides.
+
+        Args:
+            lr: (B, bands, H, W) in [0, 1].
+            guide: (B, guide_channels, scale H, scale W) in [0, 1].
+            upsampled: the cube at the guide's size, (B, bands, scale H, scale W); None = made from
+                ``lr`` by MATLAB's bicubic. Where it is given, ``lr`` is not read.
+
+        Returns:
+            (B, bands, scale H, scale W), not clipped.
+
+        Raises:
+            ValueError: the sizes do not fit.
+        """
+        self._check(lr, guide, upsampled)
+        if upsampled is None:
+            upsampled = upsample_bicubic(lr, self.scale)
+        height, width = guide.shape[-2:]
+        both = pad_to_multiple(torch.cat([upsampled, guide], 1), self.size_multiple)
+        detail = self.forward_aligned(both)[..., :height, :width]
+        return upsampled + detail
+
+    def forward_aligned(self, both: Tensor) -> Tensor:
+        """(B, bands + guide_channels, H, W), sides multiples of ``size_multiple`` -> what is added
+        to the upsampled cube, (B, bands, H, W). Free of branches on the size: it can be traced."""
+        size = both.shape[-2], both.shape[-1]
+        x = self.order.to_tokens(self.head(both))
+        for step in self.body:
+            x = step(x, self.order, size)
+        # The slope acts on the residual, so that negative corrections count a fifth.
+        return F.leaky_relu(self.tail(self.order.to_map(x, *size)), 0.2)
+
+    def _check(self, lr: Tensor, guide: Tensor, upsampled: Tensor | None) -> None:
+        batch, _, height, width = lr.shape
+        size = (self.scale * height, self.scale * width)
+        wanted = {
+            "cube": (lr, (batch, self.channels, height, width)),
+            "guide": (guide, (batch, self.guide_channels, *size)),
+        }
+        if upsampled is not None:
+            wanted["upsampled cube"] = (upsampled, (batch, self.channels, *size))
+        for name, (tensor, shape) in wanted.items():
+            if tuple(tensor.shape) != shape:
+                raise ValueError(
+                    f"the {name} must be {shape} (batch, channels, height, width) for a "
+                    f"x{self.scale} network of {self.channels} bands and a {height}x{width} cube; "
+                    f"it is {tuple(tensor.shape)}"
+                )
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
