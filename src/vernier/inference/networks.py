@@ -100,7 +100,7 @@ def _from_safetensors(path: Path) -> Network:
     return Network(
         name=card.name,
         scale=card.scale,
-        colour=entry.colour,
+        colour=card.config.get("colour", entry.colour),
         receptive_radius=card.receptive_radius,
         size_multiple=entry.size_multiple,
         bf16=entry.bf16,

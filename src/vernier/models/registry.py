@@ -99,6 +99,21 @@ def _psrt(name: str, shuffle: str, embed: int) -> ModelEntry:
     )
 
 
+def _grla(name: str, window_size: int, config: Mapping[str, Any]) -> ModelEntry:
+    luma = config.get("colour") == "luma"
+    return ModelEntry(
+        name=name,
+        family="grla",
+        scales=(2, 3, 4),
+        colour="luma" if luma else "rgb",
+        channels=1 if luma else 3,
+        size_multiple=window_size,
+        config=MappingProxyType({"window_size": window_size, **config}),
+        receptive_radius=None,
+        target="vernier.models.grla:GRLA",
+    )
+
+
 # Where the user names none: fast enough for 4K on a laptop.
 DEFAULT_MODEL = "sesr-m5"
 
@@ -111,6 +126,19 @@ _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
             _sesr("sesr-m7", 7, 16, 256),
             _sesr("sesr-m11", 11, 16, 64),
             _sesr("sesr-xl", 11, 32, 64),
+            # Small enough to be trained on a CPU.
+            _grla(
+                "grla-s",
+                8,
+                {
+                    "num_features": 24,
+                    "num_blocks": 2,
+                    "num_heads": 2,
+                    "colour": "luma",
+                    "input_skip": True,
+                },
+            ),
+            _grla("grla", 16, {"num_features": 55, "num_blocks": 6, "num_heads": 5}),
             _psrt("psrt", "aligned", 32),
             _psrt("psrt-noshuffle", "none", 48),
             # An early fork's misplaced shuffle, to load its weights and to compare with.
