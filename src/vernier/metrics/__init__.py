@@ -1,6 +1,35 @@
-"""Picture quality as pure functions, with the papers' protocol as the default."""
+"""Picture and cube quality as pure functions, with the papers' protocols as defaults."""
 
 from vernier.metrics.psnr import psnr
+from vernier.metrics.spectral import (
+    CONVENTIONS,
+    Convention,
+    Metric,
+    cc,
+    cube_psnr,
+    cube_ssim,
+    ergas,
+    q2n,
+    rmse,
+    sam,
+    scc,
+    uqi,
+)
 from vernier.metrics.ssim import ssim
 
-__all__ = ["psnr", "ssim"]
+__all__ = [
+    "CONVENTIONS",
+    "Convention",
+    "Metric",
+    "cc",
+    "cube_psnr",
+    "cube_ssim",
+    "ergas",
+    "psnr",
+    "q2n",
+    "rmse",
+    "sam",
+    "scc",
+    "ssim",
+    "uqi",
+]
