@@ -9,10 +9,20 @@ import sys
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
-from vernier.cli import upscale, train, models, evaluate
+from vernier.cli import upscale, train, models, evaluate, data, explain, compare
 from vernier.errors import VernierError
 
-__all__ = ["app", "evaluate", "main", "models", "train", "upscale"]
+__all__ = [
+    "app",
+    "compare",
+    "data",
+    "evaluate",
+    "explain",
+    "main",
+    "models",
+    "train",
+    "upscale",
+]
 
 
 def main() -> None:

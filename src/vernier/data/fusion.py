@@ -24,16 +24,33 @@ from vernier.imaging.simulation import Blur, SpectralResponse, simulate
 from vernier.io.cubes import Cube, find_cubes, open_hdf5, optional_module, read_cube
 
 __all__ = [
+    "CAVE_TEST_SCENES",
     "FusionScene",
     "FusionScenes",
     "FusionSettings",
     "find_scenes",
+    "is_fusion_file",
     "read_fusion",
+    "split_scenes",
     "write_fusion",
 ]
 
 # Names of gt, lr, upsampled, guide.
 _KEYS = (("GT", "LRHSI", "HSI_up", "RGB"), ("gt", "ms", "lms", "pan"))
+# The eleven scenes on which HSRnet, Fusformer, PSRT and their successors are compared.
+CAVE_TEST_SCENES = (
+    "balloons",
+    "cd",
+    "chart_and_stuffed_toy",
+    "clay",
+    "fake_and_real_beers",
+    "fake_and_real_lemon_slices",
+    "fake_and_real_tomatoes",
+    "feathers",
+    "flowers",
+    "hairs",
+    "jelly_beans",
+)
 _LAYOUTS = ("NCHW", "NHWC", "WHCN")
 
 
@@ -160,6 +177,22 @@ def _patch_name(scene: str, place: tuple[int, int]) -> str:
     return f"{scene}@{place[0]},{place[1]}"
 
 
+def is_fusion_file(path: str | Path) -> bool:
+    """Whether a path is an HDF5 file with the arrays of a fusion data set.
+
+    Raises:
+        InputError: an ``.h5`` file that cannot be opened.
+    """
+    if Path(path).suffix.lower() not in (".h5", ".hdf5") or not Path(path).is_file():
+        return False
+    with open_hdf5(path) as file:
+        return _keys_of(file) is not None
+
+
+def _keys_of(file: Any) -> tuple[str, str, str, str] | None:
+    return next((keys for keys in _KEYS if keys[1] in file and keys[3] in file), None)
+
+
 def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
     """Read a fusion file: GT, LRHSI, HSI_up, RGB, or gt, ms, lms, pan.
 
@@ -179,7 +212,7 @@ def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
     """
     path = Path(path)
     with open_hdf5(path) as file:
-        keys = next((keys for keys in _KEYS if keys[1] in file and keys[3] in file), None)
+        keys = _keys_of(file)
         if keys is None:
             found = ", ".join(sorted(file)) or "nothing"
             raise InputError(
@@ -329,6 +362,54 @@ def find_scenes(folders: Sequence[str | Path]) -> dict[str, Path]:
             raise InputError(f"{path}: {scenes[name]} is a scene {name} too; rename one")
         scenes[name] = path
     return scenes
+
+
+def split_scenes(rules: Sequence[str], scenes: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+    """Divide scenes by name.
+
+    Args:
+        rules: "train=a,b", "test=rest" (the scenes that no other rule names), or alone "cave": test
+            has those of the eleven test scenes of HSRnet, Fusformer and PSRT that are there, train
+            the others without watercolors, whose bands are of mixed depth.
+        scenes: name and path.
+
+    Returns:
+        The scenes of each part; scenes that no rule names are left out.
+
+    Raises:
+        InputError: a rule that cannot be read, an unknown scene, one that is in two parts, an empty
+            part.
+    """
+    if list(rules) == ["cave"]:
+        rules = (
+            f"test={','.join(name for name in CAVE_TEST_SCENES if name in scenes)}",
+            f"train={','.join(set(scenes) - {*CAVE_TEST_SCENES, 'watercolors'})}",
+        )
+    parts: dict[str, list[str]] = {}
+    for rule in rules:
+        part, equals, names = rule.partition("=")
+        if not (part.isidentifier() and equals) or part in parts:
+            raise InputError(f"--split {rule}: write NAME=SCENE,SCENE,... or NAME=rest, or cave")
+        parts[part] = [name.strip() for name in names.split(",") if name.strip()]
+    named = [name for names in parts.values() for name in names if name != "rest"]
+    for name in named:
+        if name not in scenes:
+            raise InputError(f"--split: no scene {name}; there are {', '.join(scenes)}")
+        if named.count(name) > 1:
+            raise InputError(f"--split: {name} is in two parts; name it once")
+    divided = {
+        part: {
+            name: path
+            for name, path in scenes.items()
+            if name in names or (names == ["rest"] and name not in named)
+        }
+        for part, names in parts.items()
+    }
+    if empty := [part for part, members in divided.items() if not members]:
+        raise InputError(
+            f"--split: no scenes for {', '.join(empty)}; there are {', '.join(scenes)}"
+        )
+    return divided
 
 
 def write_fusion(

@@ -48,6 +48,11 @@ _WAVELENGTH_KEYS = ("wavelengths", "wavelength", "bands", "wl", "lambda", "lambd
 _CAVE_WAVELENGTHS = tuple(400.0 + 10 * band for band in range(31))
 _BAND_FILE = re.compile(r"(?P<stem>.*?)(?P<number>\d+)\.png", re.IGNORECASE)
 _SIDECAR = "cube.json"
+# Header fields that describe the file instead of the cube, or are attributes of `Cube`.
+_ENVI_LAYOUT = {
+    *("samples", "lines", "bands", "header offset", "file type", "data type", "interleave"),
+    *("byte order", "wavelength", "wavelength units", "reflectance scale factor"),
+}
 
 
 class CubeError(InputError):
@@ -201,8 +206,10 @@ def read_cube(
     try:
         wavelengths = found.wavelengths if wavelengths is None else tuple(map(float, wavelengths))
         values, note = _bands_first(found, axes.lower() if axes else None, wavelengths)
-        cube = Cube(values, peak or found.peak, wavelengths, found.metadata, (*found.notes, *note))
-        if peak is None and cube.peak is None:
+        notes = (*found.notes, *note)
+        peak = found.peak if peak is None else peak
+        cube = Cube(values, peak, wavelengths, found.metadata, notes)
+        if peak is None:
             cube = _with_certain_peak(cube)
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from None
@@ -310,28 +317,27 @@ def _nanometres(values: np.ndarray, unit: str = "") -> tuple[float, ...] | None:
 
 
 def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], key: str | None) -> _Stored:
-    unfolded = _unfolded_bands(arrays) if key is None else None
-    array = unfolded if unfolded is not None else _choose(path, arrays, key)
-    wavelengths = next(
-        (
-            nanometres
-            for name, values in arrays.items()
-            if name.lower() in _WAVELENGTH_KEYS
-            and values.dtype.kind in "uif"
-            and values.size in array.shape
-            and (nanometres := _nanometres(values)) is not None
-        ),
-        None,
-    )
-    peak = next((arrays[name] for name in ("peak", "maxValue") if name in arrays), None)
-    axes = _text(arrays.get("axes"))
+    if key is None and (unfolded := _unfolded_bands(arrays)) is not None:
+        found = _with_facts(unfolded, arrays)
+        return replace(found, axes="chw", notes=("bands x pixels unfolded by nRow and nCol",))
+    return _with_facts(_choose(path, arrays, key), arrays)
+
+
+def _with_facts(array: np.ndarray, facts: Mapping[str, np.ndarray]) -> _Stored:
+    """The array with what the values beside it say: axes, peak, wavelengths, metadata."""
+    wavelengths = None
+    for name, values in facts.items():
+        numeric = values.dtype.kind in "uif" and values.size in array.shape
+        if numeric and name.rpartition("/")[2].lower() in _WAVELENGTH_KEYS:
+            wavelengths = wavelengths or _nanometres(values)
+    peak = next((facts[name] for name in ("peak", "maxValue") if name in facts), None)
+    axes = _text(facts.get("axes"))
     return _Stored(
         array,
-        axes="chw" if unfolded is not None else axes if axes in AXES else None,
-        peak=None if peak is None or peak.size != 1 else float(peak.item()),
-        wavelengths=wavelengths,
-        metadata=_json(_text(arrays.get("metadata"))),
-        notes=("bands x pixels unfolded by nRow, nCol",) if unfolded is not None else (),
+        axes if axes in AXES else None,
+        None if peak is None or peak.size != 1 else float(peak.item()),
+        wavelengths,
+        _json(_text(facts.get("metadata"))),
     )
 
 
@@ -380,32 +386,23 @@ def _choose(path: Path, arrays: Mapping[str, Any], key: str | None) -> np.ndarra
 
 
 def _read_hdf5(path: Path, key: str | None) -> _Stored:
-    with open_hdf5(path) as file:
-        return _read_open_hdf5(path, file, key)
-
-
-def _read_open_hdf5(path: Path, file: Any, key: str | None) -> _Stored:
     h5py = optional_module("h5py")
     data: dict[str, Any] = {}
 
     def collect(name: str, item: Any) -> None:
+        # MATLAB keeps the contents of cells under "#refs#".
         if isinstance(item, h5py.Dataset) and not name.startswith("#"):
             data[name] = item
 
-    file.visititems(collect)
-    attributes = {name: np.asarray(value) for name, value in file.attrs.items()}
-    small = {name: item[...] for name, item in data.items() if item.ndim < 3 and item.size < 1e5}
-    matlab = any("MATLAB_class" in item.attrs for item in data.values())
-    stated = {**attributes, **small}
-    stated = {name: values for name, values in stated.items() if name not in ("axes", "metadata")}
-    chosen = _choose(path, data, key)
-    stated["\0"] = chosen.transpose() if matlab else chosen
-    for name in ("axes", "metadata"):
-        if name in file.attrs:
-            stated[name] = np.asarray(file.attrs[name])
-    found = _from_arrays(path, stated, "\0")
-    note = ("MATLAB v7.3: dimensions reversed",) if matlab else ()
-    return replace(found, notes=(*found.notes, *note))
+    with open_hdf5(path) as file:
+        file.visititems(collect)
+        array = _choose(path, data, key)
+        facts = {name: item[...] for name, item in data.items() if item.ndim < 3}
+        facts |= {name: np.asarray(value) for name, value in file.attrs.items()}
+        if not any("MATLAB_class" in item.attrs for item in data.values()):
+            return _with_facts(array, facts)
+        found = _with_facts(array.transpose(), facts)
+        return replace(found, notes=("MATLAB v7.3: dimensions reversed",))
 
 
 def _read_mat(path: Path, key: str | None) -> _Stored:
@@ -531,22 +528,16 @@ def _read_tiff(path: Path) -> _Stored:
     description = image.get("image-description") if image.get_typeof("image-description") else ""
     stated = _json(description)
     array = array.reshape(image.height, image.width, image.bands)
+    axes: str | None
     if pages > 1:
         if image.bands > 1:
-            raise CubeError(
-                f"{path}: has {pages} pages of {image.bands} channels; save one of both"
-            )
+            raise CubeError(f"{path}: has {pages} pages of {image.bands} channels; give one cube")
         array = array.reshape(pages, image.height // pages, image.width)
         # Some programs write an H x W x bands array as H pages of W x bands.
-        certain = bool(stated) or not (array.shape[0] == array.shape[1] != array.shape[2])
-        axes, note = "chw" if certain else None, f"{pages} pages, a band each"
-        if not certain:
-            raise CubeError(
-                f"{path}: {pages} pages of {array.shape[2]}x{array.shape[1]} may be bands or rows; "
-                "save it with a band a page, or as NPY with --axes"
-            )
+        suspicious = not stated and array.shape[2] < min(array.shape[:2])
+        axes, note = None if suspicious else "chw", f"{pages} pages of one channel"
     else:
-        axes, note = "hwc", f"{image.bands} channels, a band each"
+        axes, note = "hwc", f"one page of {image.bands} channels"
     peak = stated.get("peak")
     return _Stored(
         array,
@@ -579,7 +570,7 @@ def _read_envi(path: Path) -> _Stored:
         array = np.array(image.open_memmap(interleave="bip"))
     except Exception as error:  # spectral raises a class of its own per field
         raise CubeError(f"{path}: cannot be read as ENVI ({error})") from None
-    metadata = {name: value for name, value in image.metadata.items() if name != "wavelength"}
+    metadata = {name: text for name, text in image.metadata.items() if name not in _ENVI_LAYOUT}
     centres = image.bands.centers
     factor = image.metadata.get("reflectance scale factor")
     return _Stored(
