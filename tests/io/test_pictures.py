@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
-from PIL import Image, ImageOps
+import tifffile
+from PIL import Image, ImageOps, IptcImagePlugin
 
 from vernier.errors import InputError, VernierError
 from vernier.io import (
@@ -555,9 +556,9 @@ def test_metadata_travels(tmp_path: Path, random: np.random.Generator) -> None:
     )
     carried = {
         ".jpg": {"exif", "xmp", "iptc"},
-        ".png": {"exif", "xmp"},
+        ".png": {"exif", "xmp", "iptc"},
         ".webp": {"exif", "xmp"},
-        ".tif": {"xmp", "iptc"},
+        ".tif": {"exif", "xmp", "iptc"},
         ".avif": {"exif", "xmp"},
     }
     for suffix, names in carried.items():
@@ -571,10 +572,25 @@ def test_metadata_travels(tmp_path: Path, random: np.random.Generator) -> None:
         if "exif" in names:
             with Image.open(path) as file:
                 tags = file.getexif()
+                sub = tags.get_ifd(0x8769)
             assert tags[0x010F] == "Ver"
             assert tags[0x0112] == 1
-            sub = tags.get_ifd(0x8769)
             assert (sub[0xA002], sub[0xA003]) == (picture.width, picture.height)
+        if suffix in (".jpg", ".tif"):
+            with Image.open(path) as file:
+                assert IptcImagePlugin.getiptcinfo(file) == {(2, 120): b"hello"}
+    with Image.open(tmp_path / "a.png") as file:
+        kind, length, *digits = file.info["Raw profile type iptc"].split()
+    assert (kind, int(length)) == ("iptc", len(IPTC))
+    assert bytes.fromhex("".join(digits)) == IPTC
+
+
+def test_bare_iptc_records_of_a_tiff(tmp_path: Path) -> None:
+    """Readers other than Photoshop's write the records alone."""
+    records = b"\x1c\x02\x78\0\x05hello"
+    tag = (33723, 7, len(records), records, True)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.uint8), extratags=[tag])
+    assert read_picture(tmp_path / "a.tif").metadata["iptc"] == IPTC
 
 
 def test_resolution_travels(tmp_path: Path) -> None:
@@ -587,7 +603,7 @@ def test_resolution_travels(tmp_path: Path) -> None:
 
 
 def test_no_exif_is_made_up(tmp_path: Path) -> None:
-    for suffix in (".png", ".jpg", ".webp", ".avif"):
+    for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
         write_picture(Picture(np.zeros((4, 4, 3), np.uint8)), tmp_path / f"a{suffix}")
         assert not read_picture(tmp_path / f"a{suffix}").metadata
 

@@ -23,6 +23,8 @@ import numpy as np
 import pyvips
 
 from vernier.errors import InputError
+from vernier.io.exif import TiffStructure, add_metadata_to_tiff, exif_of_tiff, take_orientation
+from vernier.io.iptc import RAW_PROFILE, add_iptc_to_png, iptc_records, iptc_resource
 
 DEFAULT_MAX_PIXELS = 2**28
 DEFAULT_COMPRESSION = 2
@@ -148,7 +150,7 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_
             f"{_shown(path)}: declares {image.width} x {image.height} pixels, more than the limit "
             f"of {max_pixels}; if you trust the file, raise the limit with --max-pixels"
         )
-    orientation, metadata = _read_metadata(image, source_format)
+    orientation, metadata = _read_metadata(path, image, source_format)
     try:
         pixels = image.numpy().reshape(image.height, image.width, image.bands)
     except _VIPS_ERRORS as error:
@@ -171,8 +173,9 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     Raises:
         PictureError: as `read_picture`, as far as the header tells.
     """
-    image, source_format = _open(Path(path))
-    orientation, _ = _read_metadata(image, source_format)
+    path = Path(path)
+    image, source_format = _open(path)
+    orientation, _ = _read_metadata(path, image, source_format)
     width, height = image.width, image.height
     return (height, width, image.bands) if orientation >= 5 else (width, height, image.bands)
 
@@ -188,8 +191,9 @@ def write_picture(
 
     PNG takes 8 or 16 bits (float becomes 16), TIFF everything, AVIF 8 or 12 bits, JPEG and WebP
     8 bits; values are rounded, not cut. JPEG has no alpha: the picture is laid over white. WebP
-    has no gray: it reads back as RGB. Profile, EXIF, XMP and IPTC are written where the format has
-    a place for them (TIFF: no EXIF; PNG, WebP, AVIF: no IPTC).
+    has no gray: it reads back as RGB. Profile, EXIF and XMP are written to every format; IPTC to
+    JPEG, TIFF and PNG (in text, as ImageMagick and ExifTool do), for WebP and AVIF have no place
+    for it.
 
     Args:
         quality: 1 to 100, for JPEG (full chroma from 90), WebP (100 is lossless) and AVIF.
@@ -219,7 +223,7 @@ def write_picture(
         picture = picture.with_pixels(_to_integers(picture.pixels, np.uint8))
     elif picture.pixels.dtype == np.float32 and writer != "tiff":
         picture = picture.with_pixels(_to_integers(picture.pixels, np.uint16))
-    image = _to_vips(picture)
+    image = _to_vips(picture, writer)
     options: dict[str, Any] = {}
     match writer:
         case "png":
@@ -248,6 +252,12 @@ def write_picture(
         if path.exists() and not path.is_file():
             raise FileExistsError(errno.EEXIST, "a folder or a device has this name")
         getattr(image, f"{writer}save")(os.fsencode(temporary), **options)
+        exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
+        if writer == "tiff":
+            records = iptc_records(iptc) if iptc else None
+            add_metadata_to_tiff(temporary, exif, records, picture.width, picture.height)
+        elif writer == "png" and iptc:
+            add_iptc_to_png(temporary, iptc)
         temporary.replace(path)
     except (pyvips.Error, OSError, ValueError) as error:
         raise PictureError(
@@ -323,11 +333,11 @@ def _open_8bit_lab(path: Path) -> pyvips.Image | None:
     rgb, cielab = 2, 8
     data = bytearray(path.read_bytes())
     try:
-        order, values, _ = _read_directory(data)
-        photometric = values[0x0106]
-        if struct.unpack_from(order + "H", data, photometric)[0] != cielab:
+        tiff = TiffStructure.parse(data)
+        photometric = tiff.short_value(0x0106)
+        if struct.unpack_from(tiff.order + "H", data, photometric)[0] != cielab:
             return None
-        struct.pack_into(order + "H", data, photometric, rgb)
+        struct.pack_into(tiff.order + "H", data, photometric, rgb)
     except (KeyError, struct.error):
         return None
     image = pyvips.Image.tiffload_buffer(bytes(data), access="sequential", fail_on="error")
@@ -338,7 +348,9 @@ def _open_8bit_lab(path: Path) -> pyvips.Image | None:
     return lab.icc_export(output_profile="srgb", depth=8, intent="relative")
 
 
-def _read_metadata(image: pyvips.Image, source_format: str) -> tuple[int, dict[str, bytes]]:
+def _read_metadata(
+    path: Path, image: pyvips.Image, source_format: str
+) -> tuple[int, dict[str, bytes]]:
     """The orientation that the pixels still need (1 to 8), and blocks that no longer ask for it."""
     noted: list[int | None] = []
     if source_format == "heif":
@@ -346,66 +358,40 @@ def _read_metadata(image: pyvips.Image, source_format: str) -> tuple[int, dict[s
     elif image.get_typeof("orientation"):
         noted.append(image.get("orientation"))
     blocks = {}
-    if exif := _read_exif(image):
-        orientation, blocks["exif"] = _take_exif_orientation(exif)
+    if exif := exif_of_tiff(path) if source_format == "tiff" else _read_exif(image):
+        orientation, blocks["exif"] = take_orientation(exif)
         noted.append(orientation)
     if xmp := _blob(image, "xmp-data"):
         found = _XMP_ORIENTATION.search(xmp)
         noted.append(int(found[2]) if found else None)
         blocks["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    if resources := _blob(image, "photoshop-data"):
-        blocks["iptc"] = resources
-    elif iptc := _blob(image, "iptc-data"):
-        blocks["iptc"] = iptc.removeprefix(_PHOTOSHOP_HEADER)
-    if not blocks.get("iptc", b"8BIM").startswith(b"8BIM"):
-        del blocks["iptc"]
+    iptc = (
+        _blob(image, "photoshop-data")
+        or _blob(image, "iptc-data")
+        or _read_raw_profile(image, "iptc")
+        or b""
+    ).removeprefix(_PHOTOSHOP_HEADER)
+    if iptc.startswith(b"\x1c"):
+        iptc = iptc_resource(iptc)
+    if iptc.startswith(b"8BIM"):
+        blocks["iptc"] = iptc
     return next((value for value in noted if value), 1), blocks
 
 
 def _read_exif(image: pyvips.Image) -> bytes | None:
-    """The EXIF block, as a bare TIFF structure, also where ImageMagick hid it in PNG text."""
-    exif = _blob(image, "exif-data")
-    for name in (f"png-comment-{index}-Raw profile type exif" for index in range(16)):
-        if exif is None and image.get_typeof(name):
-            # "\nexif\n <length>\n<hexadecimal digits, in lines>"
-            try:
-                exif = bytes.fromhex("".join(image.get(name).split()[2:]))
-            except ValueError:
-                return None
-    exif = (exif or b"").removeprefix(b"Exif\0\0")
+    """The EXIF block, as a bare TIFF structure."""
+    exif = _blob(image, "exif-data") or _read_raw_profile(image, "exif") or b""
+    exif = exif.removeprefix(b"Exif\0\0")
     return exif if exif[:4] in (b"II*\0", b"MM\0*") else None
 
 
-def _take_exif_orientation(exif: bytes) -> tuple[int | None, bytes]:
-    """The orientation in an EXIF block, and the block without it.
-
-    The embedded thumbnail is turned like the pixels were, so it goes with the orientation.
-    """
-    patched = bytearray(exif)
-    try:
-        order, values, next_directory = _read_directory(patched)
-        (orientation,) = struct.unpack_from(order + "H", patched, values[0x0112])
-        if orientation not in range(2, 9):
-            return 1, exif
-        struct.pack_into(order + "H", patched, values[0x0112], 1)
-        struct.pack_into(order + "I", patched, next_directory, 0)
-    except (KeyError, struct.error):
-        return None, exif
-    return orientation, bytes(patched)
-
-
-def _read_directory(tiff: bytearray) -> tuple[str, dict[int, int], int]:
-    """First directory of a TIFF structure: byte order, where each tag's value is, where it ends.
-
-    Raises:
-        KeyError, struct.error: not a TIFF structure, or a damaged one.
-    """
-    order = {b"II*\0": "<", b"MM\0*": ">"}[bytes(tiff[:4])]
-    (start,) = struct.unpack_from(order + "I", tiff, 4)
-    (count,) = struct.unpack_from(order + "H", tiff, start)
-    end = start + 2 + 12 * count
-    entries = range(start + 2, end, 12)
-    return order, {struct.unpack_from(order + "H", tiff, at)[0]: at + 8 for at in entries}, end
+def _read_raw_profile(image: pyvips.Image, kind: str) -> bytes | None:
+    """A block that ImageMagick and ExifTool keep in a PNG's text: kind, length, hexadecimal."""
+    for name in (f"png-comment-{index}-{RAW_PROFILE}{kind}" for index in range(16)):
+        if image.get_typeof(name):
+            with suppress(ValueError):
+                return bytes.fromhex("".join(image.get(name).split()[2:]))
+    return None
 
 
 def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -428,8 +414,8 @@ def _to_integers(pixels: np.ndarray, dtype: type[np.unsignedinteger[Any]]) -> np
     return ((pixels.astype(np.uint32) + 128) // 257).astype(dtype)
 
 
-def _to_vips(picture: Picture) -> pyvips.Image:
-    """The picture with its metadata as libvips wants it; the pixels are shared, not copied."""
+def _to_vips(picture: Picture, writer: str) -> pyvips.Image:
+    """The picture with its metadata as a writer wants it; the pixels are shared, not copied."""
     pixels = np.ascontiguousarray(picture.pixels)
     band_format, gray, rgb = {
         np.uint8: ("uchar", "b-w", "srgb"),
@@ -449,8 +435,11 @@ def _to_vips(picture: Picture) -> pyvips.Image:
         "xmp-data": picture.metadata.get("xmp"),
     }
     if iptc := picture.metadata.get("iptc"):
-        blocks["iptc-data"] = _PHOTOSHOP_HEADER + iptc
-        blocks["photoshop-data"] = iptc
+        match writer:
+            case "jpeg":
+                blocks["iptc-data"] = _PHOTOSHOP_HEADER + iptc
+            case "tiff":
+                blocks["photoshop-data"] = iptc
     for name, block in blocks.items():
         if block:
             image.set_type(pyvips.GValue.blob_type, name, block)
