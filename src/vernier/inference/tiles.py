@@ -56,18 +56,20 @@ class Tile:
     fade: int = 0
 
 
-def plan_tiles(height: int, width: int, side: int, halo: int) -> list[Tile]:
+def plan_tiles(height: int, width: int, side: int, halo: int, multiple: int = 1) -> list[Tile]:
     """Tiles whose cores cover the picture without overlap, row by row.
 
     Args:
         height, width: of the picture, LR pixels.
         side: of a core; at the right and the bottom cores may be smaller.
         halo: LR pixels that a window reaches beyond its core, except where the picture ends.
+        multiple: windows begin at its multiples, where ``side`` and ``halo`` are such; a window
+            that is moved inward then ends with the picture's last, unfinished multiple.
     """
     return [
         Tile(window=(top, left, bottom, right), core=(y0, x0, y1, x1))
-        for (top, bottom), (y0, y1) in _cut(height, side, halo)
-        for (left, right), (x0, x1) in _cut(width, side, halo)
+        for (top, bottom), (y0, y1) in _cut(height, side, halo, multiple)
+        for (left, right), (x0, x1) in _cut(width, side, halo, multiple)
     ]
 
 
@@ -97,12 +99,14 @@ def plan_blended_tiles(height: int, width: int, side: int, halo: int, multiple: 
     ]
 
 
-def _cut(length: int, side: int, halo: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def _cut(
+    length: int, side: int, halo: int, multiple: int
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """One dimension: (start, end) of each window and of its core."""
     window = min(length, max(side + 2 * halo, MIN_WINDOW))
     for start in range(0, length, side):
-        left = min(max(start - halo, 0), length - window)
-        yield (left, left + window), (start, min(start + side, length))
+        left = min(max(start - halo, 0), -(-(length - window) // multiple) * multiple)
+        yield (left, min(left + window, length)), (start, min(start + side, length))
 
 
 def run_tiles(

@@ -97,6 +97,18 @@ class FusionModel(Model):
     colour: Literal["cube"] = "cube"
     guide_channels: int
 
+    def forward_aligned(self, both: Tensor) -> Tensor:
+        """What is added to the upsampled cube, free of branches on the size: it can be traced.
+
+        Args:
+            both: upsampled cube and guide, (B, bands + guide_channels, H, W), sides multiples of
+                ``size_multiple``.
+
+        Returns:
+            (B, bands, H, W).
+        """
+        raise NotImplementedError
+
 
 def pad_to_multiple(
     x: Tensor, multiple: int, mode: Literal["reflect", "replicate"] = "reflect"
@@ -107,11 +119,13 @@ def pad_to_multiple(
     """
     height, width = x.shape[-2:]
     below, right = -height % multiple, -width % multiple
-    if not below and not right:
+    # A traced graph is for every size: it must not remember what this one needed.
+    tracing = torch.jit.is_tracing()
+    if not tracing and not below and not right:
         return x
     if mode == "replicate":
         return F.pad(x, (0, right, 0, below), mode="replicate")
-    if below < height and right < width:
+    if not tracing and below < height and right < width:
         return F.pad(x, (0, right, 0, below), mode="reflect")
     rows = _reflected(height, below, x.device)
     columns = _reflected(width, right, x.device)
@@ -125,7 +139,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
 
 def _reflected(length: int, more: int, device: torch.device) -> Tensor:
     """Indices 0 ... length + more - 1, walked to and fro, without repeating the ends."""
-    period = max(2 * (length - 1), 1)
+    period = 2 * (length - 1) + (length == 1)
     index = torch.arange(length + more, device=device) % period
     return torch.where(index < length, index, period - index)
 

@@ -1,0 +1,256 @@
+"""A coarse cube and a sharp guide in, a sharp cube out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vernier.errors import InputError
+from vernier.inference.engines import EngineName, Precision
+from vernier.inference.engines.conversion import ConversionError, convert_module
+from vernier.inference.tiles import available_memory, plan_tiles, tile_side
+from vernier.models.checkpoints import load_model
+from vernier.models.layers import FusionModel, pad_to_multiple, upsample_bicubic
+
+__all__ = ["Fuser"]
+
+Progress = Callable[[int, int], None]
+# (1, bands + guide channels, H, W), sides multiples of the network's -> (1, bands, H, W)
+_Run = Callable[[Tensor], Tensor]
+
+
+class Fuser:
+    """Fuse cubes with their guides with one model.
+
+    Args:
+        model: a registry name whose weights come with the package, a weight file, or a network.
+        scale: chooses among a name's weights; else the model's own.
+        engine: "openvino" (CPU), "torch", or "auto": OpenVINO on the CPU where it can, else torch.
+        precision: "bf16" computes the network, not the cube that it corrects, in bfloat16; "auto"
+            is fp32.
+        tile: side of the tiles in guide pixels; None or 0 fuses the whole, "auto" does so until
+            the estimated memory exceeds half of what is available. A network that pools over the
+            whole picture or lays a grid over it (see `exact_tiles`) gives another result in tiles.
+        device: a torch device; default the CPU.
+
+    Attributes:
+        scale, bands, guide_channels: what the network takes.
+        name, engine_name: of the model and what executes it.
+
+    Raises:
+        InputError: a setting that cannot be used; the message says which and why.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | FusionModel,
+        *,
+        scale: int | None = None,
+        engine: EngineName = "auto",
+        precision: Precision = "auto",
+        tile: int | Literal["auto"] | None = "auto",
+        device: str | None = None,
+    ) -> None:
+        if isinstance(model, nn.Module):
+            network: nn.Module = model
+            self.name = type(model).__name__
+        else:
+            network, card = load_model(model, scale)
+            self.name = card.name
+        if not isinstance(network, FusionModel):
+            raise InputError(f"{self.name} upscales pictures: use vernier upscale")
+        self._network = network.deploy().eval().requires_grad_(False)
+        self.scale = network.scale
+        self.bands = network.channels
+        self.guide_channels = network.guide_channels
+        self._tile = tile
+        tile_side(1, 1, tile=tile, halo=0, bytes_per_pixel=1, memory=1)
+        self._run, self.engine_name = self._executor(engine, precision, device or "cpu")
+
+    @property
+    def exact_tiles(self) -> bool:
+        """Whether the tiled cube is the whole one's, to rounding."""
+        return self._network.receptive_radius is not None
+
+    def fuse(
+        self,
+        lr: NDArray[Any],
+        guide: NDArray[Any],
+        upsampled: NDArray[Any] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float32]:
+        """The sharp cube.
+
+        Args:
+            lr: (bands, H, W), values nominally in [0, 1].
+            guide: (guide_channels, scale H, scale W), the same.
+            upsampled: the cube at the guide's size, where another than MATLAB's bicubic is wanted.
+            progress: called with (tiles done, tiles).
+
+        Returns:
+            (bands, scale H, scale W) float32, clipped to [0, 1].
+
+        Raises:
+            InputError: the sizes or bands do not fit, a value is not finite, or memory runs out.
+        """
+        self._check(lr, guide, upsampled)
+        coarse, sharp = (torch.from_numpy(np.float32(a))[None] for a in (lr, guide))
+        if upsampled is None:
+            up = upsample_bicubic(coarse, self.scale)
+        else:
+            up = torch.from_numpy(np.float32(upsampled))[None]
+        height, width = guide.shape[1:]
+        halo = self._halo()
+        side = tile_side(
+            height,
+            width,
+            tile=self._tile,
+            halo=halo,
+            bytes_per_pixel=self._bytes_per_pixel(),
+            memory=available_memory(),
+        )
+        result = np.empty((self.bands, height, width), np.float32)
+        while True:
+            try:
+                self._fuse_tiles(up, sharp, side, halo, result, progress)
+            except MemoryError as error:
+                side = max(height, width) // 2 if side is None else side // 2
+                if side < self._network.size_multiple:
+                    raise InputError(f"out of memory even in tiles: {error}") from error
+            else:
+                return result
+
+    def _fuse_tiles(
+        self,
+        upsampled: Tensor,
+        guide: Tensor,
+        side: int | None,
+        halo: int,
+        result: NDArray[np.float32],
+        progress: Progress | None,
+    ) -> None:
+        multiple = self._network.size_multiple
+        height, width = guide.shape[-2:]
+        # Windows must begin on the network's grid, where they are cut as in the whole picture.
+        side = max(height, width) if side is None else max(side // multiple, 1) * multiple
+        tiles = plan_tiles(height, width, side, halo, multiple)
+        for done, tile in enumerate(tiles, start=1):
+            top, left, bottom, right = tile.window
+            y0, x0, y1, x1 = tile.core
+            window = (slice(None), slice(None), slice(top, bottom), slice(left, right))
+            both = torch.cat([upsampled[window], guide[window]], 1)
+            detail = self._run(pad_to_multiple(both, multiple))[0]
+            core = (slice(None), slice(y0, y1), slice(x0, x1))
+            fused = upsampled[0][core] + detail[:, y0 - top : y1 - top, x0 - left : x1 - left]
+            result[core] = fused.clamp(0, 1).numpy()
+            if progress:
+                progress(done, len(tiles))
+
+    def _executor(self, engine: EngineName, precision: Precision, device: str) -> tuple[_Run, str]:
+        if engine == "openvino" and device != "cpu":
+            raise InputError(f"the OpenVINO engine runs on the CPU, not on {device!r}: use torch")
+        if engine != "torch" and device == "cpu":
+            try:
+                return _openvino(self._network, precision, self.name), "openvino"
+            except ConversionError:
+                if engine == "openvino":
+                    raise
+        return _torch(self._network, precision, device), "torch"
+
+    def _halo(self) -> int:
+        """Guide pixels around a tile: what it depends on, up to the next border of the grid."""
+        multiple, radius = self._network.size_multiple, self._network.receptive_radius
+        return multiple * math.ceil((multiple if radius is None else radius) / multiple)
+
+    def _bytes_per_pixel(self) -> float:
+        """Of a guide pixel: the widest layer a few times over, and the cubes around it."""
+        widest = max(p.shape[0] for p in self._network.parameters() if p.ndim > 1)
+        return 4.0 * (4 * widest + 3 * (self.bands + self.guide_channels))
+
+    def _check(self, lr: NDArray[Any], guide: NDArray[Any], upsampled: NDArray[Any] | None) -> None:
+        if lr.ndim != 3 or guide.ndim != 3 or not lr.size or not guide.size:
+            raise InputError(
+                "a cube is (bands, H, W) and a guide (channels, H, W), not "
+                f"{lr.shape} and {guide.shape}"
+            )
+        for what, array, channels in (
+            ("cube", lr, self.bands),
+            ("guide", guide, self.guide_channels),
+        ):
+            if array.shape[0] != channels:
+                raise InputError(
+                    f"the {what} has {array.shape[0]} bands, {self.name} was trained for "
+                    f"{channels}: choose those bands, or train a model for yours"
+                )
+        wanted = (lr.shape[1] * self.scale, lr.shape[2] * self.scale)
+        if guide.shape[1:] != wanted:
+            raise InputError(
+                f"{self.name} is for scale {self.scale}: a cube of {lr.shape[2]}x{lr.shape[1]} "
+                f"needs a guide of {wanted[1]}x{wanted[0]} pixels, not "
+                f"{guide.shape[2]}x{guide.shape[1]}; crop or resize one of them"
+            )
+        if upsampled is not None and upsampled.shape != (self.bands, *wanted):
+            raise InputError(
+                f"the upsampled cube must be {(self.bands, *wanted)}, not {upsampled.shape}"
+            )
+        for what, values in (("cube", lr), ("guide", guide)):
+            if not np.isfinite(values).all():
+                raise InputError(f"the {what} has values that are not finite: fill or mask them")
+
+
+def _torch(network: FusionModel, precision: Precision, device: str) -> _Run:
+    try:
+        target = torch.device(device)
+        network = network.to(target)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"torch cannot use the device {device!r}: try cpu or cuda") from error
+
+    def run(both: Tensor) -> Tensor:
+        bf16 = torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16")
+        with torch.inference_mode(), bf16:
+            detail: Tensor = network.forward_aligned(both.to(target)).float().cpu()
+        return detail
+
+    return run
+
+
+class _Aligned(nn.Module):
+    """The traceable part as a module."""
+
+    def __init__(self, network: FusionModel) -> None:
+        super().__init__()
+        self.network = network
+        self.forward_aligned = network.forward_aligned
+
+    def forward(self, both: Tensor) -> Tensor:
+        detail: Tensor = self.forward_aligned(both)
+        return detail
+
+
+def _openvino(network: FusionModel, precision: Precision, name: str) -> _Run:
+    core, multiple = ov.Core(), network.size_multiple
+    generator = torch.Generator().manual_seed(0)
+    channels = network.channels + network.guide_channels
+    examples = [
+        (torch.rand(1, channels, rows * multiple, columns * multiple, generator=generator),)
+        for rows, columns in ((2, 3), (3, 1))
+    ]
+    graph = convert_module(_Aligned(network).eval(), examples, core, name)
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+    request = core.compile_model(graph, "CPU", settings).create_infer_request()
+
+    def run(both: Tensor) -> Tensor:
+        request.infer([both.numpy()])
+        return torch.from_numpy(request.get_output_tensor().data)
+
+    return run
