@@ -144,4 +144,11 @@ def _convolve(block: nn.Module, x: Tensor, quantize_kernel: nn.Module) -> Tensor
     else:
         assert isinstance(block, nn.Conv2d)
         kernel, bias = block.weight, block.bias
-    return F.conv2d(x, quantize_kernel(kernel), bias, padding=kernel.shape[-1] // 2)
+    # Channels last, a sum runs over rows, columns, then channels, as in the authors' framework:
+    # ranges measured on it are then theirs to the last bit (x86 from AVX2 on).
+    return F.conv2d(
+        x.contiguous(memory_format=torch.channels_last),
+        quantize_kernel(kernel).contiguous(memory_format=torch.channels_last),
+        bias,
+        padding=kernel.shape[-1] // 2,
+    )
