@@ -24,7 +24,6 @@ from vernier.metrics import psnr, ssim
 __all__ = ["Score", "comparison", "feature_sheet", "scores"]
 
 _CROP_SIDE = 192
-_COLUMNS = 4
 _SSIM_SIDE = 11
 
 
@@ -84,9 +83,8 @@ def comparison(
         panels.append(captioned(crop, [score.name, _figures(score)]))
     reference = painted(enlarged(_rgb(_cut(hr, window)), zoom))
     panels.append(captioned(reference, ["HR", "PSNR / SSIM"]))
-    grid = stacked(
-        side_by_side(panels[start : start + _COLUMNS]) for start in range(0, len(panels), _COLUMNS)
-    )
+    half = -(-len(panels) // 2)
+    grid = stacked([side_by_side(panels[:half]), side_by_side(panels[half:])])
     whole = boxed(painted(_rgb(hr)), *window, width=max(2, hr.shape[-1] // 150))
     ratio = grid.height / whole.height
     size = (max(1, round(whole.width * ratio)), grid.height)

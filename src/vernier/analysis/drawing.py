@@ -35,7 +35,8 @@ _GAP = 8
 _FONT_SIZE = 14
 # The upper half of the map that the LAM paper uses, white over red to dark red: lightness falls
 # all the way, so it reads the same without colour.
-_HEAT = ((0.0, (1.0, 1.0, 1.0)), (0.5, (1.0, 0.0, 0.0)), (1.0, (0.5, 0.0, 0.0)))
+_HEAT_STOPS = (0.0, 0.5, 1.0)
+_HEAT_CHANNELS = ((1.0, 1.0, 0.5), (1.0, 0.0, 0.0), (1.0, 0.0, 0.0))
 
 
 def as_rgb(result: Tensor, lr: Tensor) -> Tensor:
@@ -55,8 +56,8 @@ def as_rgb(result: Tensor, lr: Tensor) -> Tensor:
 
 def heat(values: Tensor) -> Tensor:
     """(h, w) in [0, 1] -> RGB (3, h, w) in [0, 1]: white is 0, dark red is 1."""
-    stops, colours = zip(*_HEAT)
-    channels = [np.interp(values.cpu().numpy(), stops, channel) for channel in zip(*colours)]
+    at = values.cpu().numpy()
+    channels = [np.interp(at, _HEAT_STOPS, channel) for channel in _HEAT_CHANNELS]
     return torch.from_numpy(np.stack(channels)).float()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,7 +62,7 @@ def feature_maps(
             raise InputError(f"{type(model).__name__} has no module {name!r}")
     outputs: dict[str, Tensor] = {}
 
-    def keeper(name: str) -> object:
+    def keeper(name: str) -> Callable[..., None]:
         def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             outputs[name] = output
 
@@ -75,7 +75,7 @@ def feature_maps(
     elif colour == "rgb" and len(lr) == 1:
         lr = lr.expand(3, -1, -1)
     modes = {module: module.training for module in model.modules()}
-    hooks = [named[name].register_forward_hook(keeper(name)) for name in wanted]  # type: ignore[arg-type]
+    hooks = [named[name].register_forward_hook(keeper(name)) for name in wanted]
     try:
         with torch.no_grad():
             model.eval()(lr[None].to(like))
@@ -138,7 +138,7 @@ def _as_map(name: str, output: object, size: tuple[int, int], multiple: int) -> 
             if output.ndim == 4 and output.shape[1:3] == (rows, columns):
                 return output[0].movedim(-1, 0)[:, :height, :width].cpu()
             if output.ndim == 3 and output.shape[1] == rows * columns:
-                tokens = output[0].T.unflatten(1, (rows, columns))
+                tokens = output[0].T.reshape(-1, rows, columns)
                 return tokens[:, :height, :width].cpu()
     kind = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise InputError(f"{name} puts out {kind}, no map of {size[1]}x{size[0]} pixels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -15,15 +15,35 @@ from vernier.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vernier.analysis.lam import Window
+    from vernier.analysis.lam import Explanation, Window
     from vernier.models.layers import Model
+
+
+class _Subject(NamedTuple):
+    """What is explained: the LR input (C, h, w), the original where it is known, a cube's guide."""
+
+    path: Path
+    lr: Tensor
+    hr: Tensor | None = None
+    guide: Tensor | None = None
+
+
+class _Place(NamedTuple):
+    """A window of a subject, and what the models gain there in dB where it was proposed."""
+
+    subject: _Subject
+    window: Window
+    gain: float | None = None
 
 
 @app.command()
 def explain(
     pictures: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="Originals; the LR input is made of them."),
+        typer.Argument(
+            metavar="PHOTO...",
+            help="Originals, of which the LR input is made; with --guide one LR cube.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for figures and JSON.")],
     models: Annotated[
@@ -53,6 +73,12 @@ def explain(
     as_input: Annotated[
         bool, typer.Option("--as-input", help="The photos are the LR input itself.")
     ] = False,
+    guide: Annotated[
+        Path | None, typer.Option(help="For a fusion model: the sharp RGB picture.")
+    ] = None,
+    peak: Annotated[
+        float | None, typer.Option(help="With --guide: the cube's value of full light.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Along the blur.")] = 50,
     memory: Annotated[
         float, typer.Option(help="GiB that the steps computed at once may use.")
@@ -63,33 +89,30 @@ def explain(
     from rich.progress import Progress
 
     from vernier.analysis.contestants import load_contestants
-    from vernier.analysis.drawing import as_rgb, save_figure, stacked
-    from vernier.analysis.lam import Window, around
+    from vernier.analysis.drawing import save_figure, stacked
+    from vernier.analysis.lam import Window
     from vernier.analysis.lam import explain as explain_window
     from vernier.analysis.sheets import record, strip
-    from vernier.imaging import imresize
 
     given = [Window.parse(text) for text in windows or []]
-    if as_input and not given:
+    if (as_input or guide) and not given:
         raise InputError(
-            "without the original there is no gain to propose a window by: give --window, or "
-            "leave out --as-input"
+            "there is no original, so no gain to propose a window by: give --window X,Y,SIZE"
         )
+    if guide and len(pictures) > 1:
+        raise InputError("--guide belongs to one cube: give one")
     stems = [path.stem for path in pictures]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise InputError(f"two photos are named {stem}: their figures would be one file")
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise InputError(f"two photos are named {twice[0]}: their figures would be one file")
     scale, contestants = load_contestants(models or [], scale, device)
-    loaded = {path: _pair(path, scale, as_input) for path in pictures}
-    places: list[tuple[Path, Window, float | None]] = []
-    for path, (lr, hr) in loaded.items():
-        if given or hr is None:
-            places += [(path, window, None) for window in given]
-            height, width = (scale * length for length in lr.shape[-2:])
-            for window in given:
-                window.check(height, width)
-        else:
-            places += _proposals(path, lr, hr, contestants, scale, size, propose, device)
+    places: list[_Place] = []
+    for path in pictures:
+        subject = _read(path, scale, as_input, guide, peak)
+        for window in given:
+            window.check(scale * subject.lr.shape[-2], scale * subject.lr.shape[-1])
+            places.append(_Place(subject, window))
+        if not given:
+            places += _proposals(subject, contestants, scale, size, propose, device)
 
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -98,82 +121,127 @@ def explain(
     records: list[dict[str, Any]] = []
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task("explain", total=len(places) * len(contestants))
-        for path, window, gain in places:
-            lr, hr = loaded[path]
-            whole = (lr.shape[-2], lr.shape[-1])
-            top, left, height, width = around(window, scale, whole, context or max(whole))
-            patch = lr[:, top : top + height, left : left + width]
-            inside = Window(window.x - scale * left, window.y - scale * top, window.size)
-            rows, columns = (
-                slice(scale * start, scale * (start + length))
-                for start, length in ((top, height), (left, width))
-            )
-            shown = imresize(patch, scale) if hr is None else hr[:, rows, columns]
-            shown = as_rgb(shown.expand(3, -1, -1), patch)
-            name = f"{path.stem}-{window.x}-{window.y}-{window.size}"
+        for place in places:
+            patch, window, facts = _patch(place, scale, context)
+            shown = _shown(patch, scale)
+            x, y, side = place.window
+            name = f"{patch.path.stem}-{x}-{y}-{side}"
             strips = []
             for model_name, model in contestants.items():
-                bar.update(task, description=escape(f"{path.name}: {model_name}"))
-                found = explain_window(model, patch, inside, steps=steps, memory=memory * 2**30)
-                strips.append(strip(model_name, found, shown, patch))
-                save_figure(strips[-1], output / f"{name}-{model_name}.png")
-                entry = {
-                    "picture": str(path),
-                    "model": model_name,
-                    "scale": scale,
-                    "window_in_picture": list(window),
-                    "gain_over_bicubic_db": gain,
-                    "lr_patch": {"left": left, "top": top, "width": width, "height": height},
-                    "steps": steps,
-                    **record(found),
-                }
-                records.append(entry)
-                typer.echo(
-                    f"{path.name} {window.x},{window.y},{window.size} {model_name}: diffusion "
-                    f"index {found.lr.diffusion_index:.2f}, 95 % in {found.lr.pixels} pixels, "
-                    f"completeness error {100 * found.completeness_error:.2g} %"
+                bar.update(task, description=escape(f"{patch.path.name}: {model_name}"))
+                found = explain_window(
+                    model,
+                    patch.lr,
+                    window,
+                    guide=patch.guide,
+                    steps=steps,
+                    memory=memory * 2**30,
                 )
+                strips.append(strip(model_name, found, shown, patch.lr))
+                save_figure(strips[-1], output / f"{name}-{model_name}.png")
+                model_facts = {"model": model_name, "scale": scale, "steps": steps}
+                records.append({**facts, **model_facts, **record(found)})
+                where = f"{patch.path.name} {x},{y},{side} {model_name}"
+                typer.echo(f"{where}: {_summary(found)}")
                 bar.advance(task)
             save_figure(stacked(strips), output / f"{name}.png")
     _write_json(records, output / "explain.json")
     typer.echo(f"{output}: {len(places) * (len(contestants) + 1)} figures and explain.json written")
 
 
-def _pair(path: Path, scale: int, as_input: bool) -> tuple[Tensor, Tensor | None]:
-    """LR (C, h, w) and HR (C, scale h, scale w) or None, in [0, 1]."""
+def _read(
+    path: Path, scale: int, as_input: bool, guide: Path | None, peak: float | None
+) -> _Subject:
+    import torch
+
     from vernier.data.benchmarks import Pair
     from vernier.data.pictures import read_uint8
+    from vernier.io.cubes import read_cube
 
+    if guide is not None:
+        cube = torch.from_numpy(read_cube(path, peak=peak).unit())
+        sharp = read_uint8(guide).float() / 255
+        wanted = (scale * cube.shape[1], scale * cube.shape[2])
+        if sharp.shape[1:] != wanted:
+            raise InputError(
+                f"{guide}: is {sharp.shape[2]}x{sharp.shape[1]}, but x{scale} of {path} needs "
+                f"{wanted[1]}x{wanted[0]}"
+            )
+        return _Subject(path, cube, guide=sharp)
     if as_input:
-        return read_uint8(path).float() / 255, None
+        return _Subject(path, read_uint8(path).float() / 255)
     pair = Pair(path.stem, scale, path, None).load()
-    return pair.lr, pair.hr
+    return _Subject(path, pair.lr, pair.hr)
 
 
 def _proposals(
-    path: Path,
-    lr: Tensor,
-    hr: Tensor,
+    subject: _Subject,
     contestants: dict[str, Model],
     scale: int,
     size: int,
     count: int,
     device: str,
-) -> list[tuple[Path, Window, float | None]]:
-    """The windows of the picture where the models gain most over bicubic; says which."""
+) -> list[_Place]:
+    """The windows of a photo where the models gain most over bicubic; says which."""
     from vernier.analysis.windows import hardest_windows
     from vernier.cli.compare import bicubic, upscaled
 
+    assert subject.hr is not None
+    lr = subject.lr
     results = [upscaled(model, scale, lr, device) for model in contestants.values()]
-    gains = hardest_windows(hr, bicubic(lr, scale), results, size=size, count=count)
+    gains = hardest_windows(subject.hr, bicubic(lr, scale), results, size=size, count=count)
     for window, decibels in gains:
         stderr.print(
-            f"{path.name}: proposed window {window.x},{window.y},{window.size}, where "
+            f"{subject.path.name}: proposed window {window.x},{window.y},{window.size}, where "
             f"{' and '.join(contestants)} gain {decibels:.2f} dB over bicubic",
             markup=False,
             highlight=False,
         )
-    return [(path, window, decibels) for window, decibels in gains]
+    return [_Place(subject, window, decibels) for window, decibels in gains]
+
+
+def _patch(place: _Place, scale: int, context: int) -> tuple[_Subject, Window, dict[str, Any]]:
+    """What the model sees of a subject, the window in it, and where both are, for the record."""
+    from vernier.analysis.lam import Window, around
+
+    (path, lr, hr, guide), window, gain = place
+    whole = (lr.shape[-2], lr.shape[-1])
+    top, left, height, width = around(window, scale, whole, context or max(whole))
+
+    def cut(picture: Tensor | None, factor: int) -> Tensor | None:
+        if picture is None:
+            return None
+        rows = slice(factor * top, factor * (top + height))
+        return picture[:, rows, factor * left : factor * (left + width)]
+
+    lr = lr[:, top : top + height, left : left + width]
+    facts = {
+        "picture": str(path),
+        "window_in_picture": list(window),
+        "window_from": "given" if gain is None else "largest gain over bicubic",
+        "gain_over_bicubic_db": gain,
+        "lr_patch": {"left": left, "top": top, "width": width, "height": height},
+    }
+    inside = Window(window.x - scale * left, window.y - scale * top, window.size)
+    return _Subject(path, lr, cut(hr, scale), cut(guide, scale)), inside, facts
+
+
+def _shown(patch: _Subject, scale: int) -> Tensor:
+    """RGB of the result's size to lay the maps over: the original, the guide, or bicubic."""
+    from vernier.analysis.drawing import as_rgb
+    from vernier.imaging import imresize
+
+    picture = patch.guide if patch.hr is None else patch.hr
+    picture = imresize(patch.lr, scale) if picture is None else picture
+    return as_rgb(picture.expand(3, -1, -1) if len(picture) == 1 else picture, patch.lr)
+
+
+def _summary(found: Explanation) -> str:
+    maps = (
+        f"{name}: diffusion index {each.diffusion_index:.2f}, 95 % in {each.pixels} pixels"
+        for name, each in found.maps.items()
+    )
+    return f"{'; '.join(maps)}; completeness error {100 * found.completeness_error:.2g} %"
 
 
 def _write_json(records: list[dict[str, Any]], path: Path) -> None:

@@ -1,0 +1,118 @@
+"""`vernier explain`: figures, JSON, proposals, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vernier.analysis.lam import Window, explain
+from vernier.analysis.sheets import record, strip
+from vernier.data.pictures import read_uint8
+from vernier.imaging import imresize_uint8
+from vernier.io import read_picture
+from vernier.models import load_model
+
+
+def test_command_writes_strips_a_sheet_and_json(
+    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new" / "out"
+    arguments = ("-n", "sesr-m3", "-n", "sesr-m5", "--window", "40,44,16", "--context", 24)
+    assert command("explain", photo, *arguments, "--steps", 8, "-o", folder) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "explain.json",
+        "face-40-44-16-sesr-m3.png",
+        "face-40-44-16-sesr-m5.png",
+        "face-40-44-16.png",
+    ]
+    first, second = json.loads((folder / "explain.json").read_text())
+    assert (first["model"], second["model"]) == ("sesr-m3", "sesr-m5")
+    assert first["window_from"] == "given"
+    assert first["lr_patch"] == {"left": 12, "top": 14, "width": 24, "height": 24}
+    # The same by hand.
+    lr = imresize_uint8(read_uint8(photo)[:, :, :96], 0.5)[:, 14:38, 12:36] / 255
+    model, _ = load_model("sesr-m3", 2)
+    found = explain(model, lr, (16, 16, 16), steps=8)
+    assert first["maps"]["lr"]["diffusion_index"] == pytest.approx(found.lr.diffusion_index)
+    assert f"diffusion index {found.lr.diffusion_index:.2f}" in capsys.readouterr().out
+    strips = [read_picture(folder / f"face-40-44-16-sesr-m{i}.png") for i in (3, 5)]
+    sheet = read_picture(folder / "face-40-44-16.png")
+    assert sheet.height == strips[0].height + 8 + strips[1].height
+    # Five panels of 48 pixels, 6 times as large.
+    assert strips[0].width == 5 * 288 + 4 * 8
+
+
+def test_command_proposes_where_models_gain(
+    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("-n", "sesr-m3", "--propose", 2, "--size", 12, "--steps", 3, "-o", tmp_path / "o")
+    assert command("explain", photo, *arguments) == 0
+    said = capsys.readouterr().err
+    found = json.loads((tmp_path / "o" / "explain.json").read_text())
+    assert len(found) == 2
+    for each in found:
+        assert each["window_from"] == "largest gain over bicubic"
+        assert each["gain_over_bicubic_db"] > 0
+        x, y, size = each["window_in_picture"]
+        assert size == 12
+        assert f"proposed window {x},{y},12, where sesr-m3 gain" in said
+
+
+def test_command_takes_the_input_itself(
+    photo: Path, tmp_path: Path, command: Callable[..., int]
+) -> None:
+    arguments = ("--as-input", "-s", 4, "--window", "300,200,16", "--context", 0)
+    folder = tmp_path / "out"
+    assert command("explain", photo, "-n", "sesr-m5", *arguments, "--steps", 2, "-o", folder) == 0
+    (found,) = json.loads((folder / "explain.json").read_text())
+    assert found["maps"]["lr"]["size"] == [96, 97]
+    assert found["window"] == [300, 200, 16]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-n", "sesr-m3", "--as-input"), "give --window"),
+        (("-n", "sesr-m3", "--window", "1,2"), "a window is X,Y,SIZE"),
+        (("-n", "sesr-m3", "--window", "0,0,97"), "does not lie inside the picture of 96x96"),
+        (("-n", "sesr-m3", "--size", "97"), "does not fit"),
+        ((), "no model given"),
+    ],
+)
+def test_command_refuses_in_one_line(
+    photo: Path,
+    tmp_path: Path,
+    command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    folder = tmp_path / "out"
+    assert command("explain", photo, *arguments, "-o", folder) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_strip_and_record_of_a_fusion_model() -> None:
+    class Fusion(torch.nn.Module):
+        scale, colour = 2, "cube"
+
+        def forward(self, lr: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.interpolate(lr, scale_factor=2.0) + guide[:, :1]
+
+    lr, guide = torch.rand(5, 8, 9), torch.rand(3, 16, 18)
+    found = explain(Fusion(), lr, Window(4, 4, 6), guide=guide, steps=4)
+    image = strip("fusion", found, guide, lr)
+    assert np.asarray(image).shape[0] > 2 * 15 * 16
+    told = json.loads(json.dumps(record(found)))
+    assert told["maps"]["lr"]["size"] == [8, 9]
+    assert told["maps"]["guide"]["size"] == [16, 18]
+    assert told["window"] == [4, 4, 6]
+    assert told["attributed"] == found.attributed
