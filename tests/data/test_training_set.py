@@ -86,7 +86,7 @@ def test_a_batch_depends_on_seed_and_step_alone_and_can_be_made_in_parts(folder:
 def test_rgb_stays_rgb_and_gray_becomes_rgb(folder: Path) -> None:
     paths = list_pictures([folder])
     data = TrainingSet(paths, scale=2, colour="rgb", patch_size=8)
-    assert data.hr.dtype == torch.uint8
+    assert data.layers[1][0].dtype == torch.uint8
     lr, hr = data.batch(seed=0, step=0, batch_size=3)
     assert lr.shape == (3, 3, 8, 8)
     assert hr.shape == (3, 3, 16, 16)
@@ -126,7 +126,8 @@ def test_reduced_pictures_join_the_whole_ones(folder: Path) -> None:
     assert data.num_pictures == 2
     reduced = imresize_uint8(read_uint8(path), 0.6)
     expected = to_colour(reduced[:, :24, :30].float() / 255, "luma")
-    assert torch.equal(data.hr[:, -24 * 30 :], expected.flatten(1))
+    hr, _ = data.layers[1]
+    assert torch.equal(hr[:, -24 * 30 :], expected.flatten(1))
 
 
 def test_a_picture_is_too_small_only_if_its_largest_size_is(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from safetensors.torch import load_file
 from vernier.errors import InputError
 from vernier.imaging import imresize
 from vernier.io import Picture, write_picture
-from vernier.models import load_model
+from vernier.models import create_model, load_model
 from vernier.training.recipe import parse_recipe
 from vernier.training.run_folder import RunFolder
 from vernier.training.trainer import TrainingError, train
@@ -36,6 +38,22 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
         write_picture(Picture(np.ascontiguousarray(pixels)), folder / f"{i}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three scenes of five bands whose guide shows what the coarse cube does not."""
+    generator = torch.Generator().manual_seed(0)
+    shading = (imresize(torch.rand(3, 1, 8, 8, generator=generator), 4.0) > 0.5).float()
+    spectra = 0.1 + 0.8 * torch.rand(3, 5, 1, 1, generator=generator)
+    gt = 0.05 + 0.9 * spectra * shading
+    response = torch.tensor([[0, 0, 0, 0.5, 0.5], [0, 0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0, 0]])
+    lr = imresize(gt, 0.25)
+    path = tmp_path_factory.mktemp("cubes") / "scenes.h5"
+    with h5py.File(path, "w") as file:
+        file["GT"], file["LRHSI"], file["HSI_up"] = gt, lr, imresize(lr, 4.0)
+        file["RGB"] = torch.einsum("gb,nbhw->nghw", response, gt)
+    return path
 
 
 def _values(pictures: Path, output: Path, **changes: Any) -> dict[str, Any]:
@@ -103,6 +121,13 @@ def test_a_run_learns_and_leaves_everything_behind(pictures: Path, tmp_path: Pat
     torch.testing.assert_close(model(lr), from_checkpoint(lr))
 
 
+_PSRT = {
+    "name": "psrt",
+    "scale": 4,
+    "overrides": {"bands": 5, "embed": 8, "num_blocks": 1, "num_steps": 1, "num_heads": 2},
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -114,12 +139,22 @@ def test_a_run_learns_and_leaves_everything_behind(pictures: Path, tmp_path: Pat
             "clip_gradient_norm": 0.1,
             "precision": "bf16",
         },
+        {"precision": "fp16", "clip_gradient_norm": 1.0},
+        {
+            "model": _PSRT,
+            "data": "cubes",
+            "optimiser": {"name": "adamw", "weight_decay": 1e-2},
+            "ssim_weight": 0.1,
+        },
     ],
-    ids=["collapsed-soap", "deployed-bf16-accumulated"],
+    ids=["collapsed-soap", "deployed-bf16-accumulated", "fp16", "fusion-adamw-ssim"],
 )
 def test_resumed_is_bit_equal_to_uninterrupted(
-    pictures: Path, tmp_path: Path, changes: dict[str, Any]
+    pictures: Path, cubes: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
+    if changes.get("data") == "cubes":
+        data = {"train": [str(cubes)], "hold_out": 1, "patch_size": 4, "batch_size": 4}
+        changes = changes | {"data": data}
     train(parse_recipe(_values(pictures, tmp_path / "a", **changes), "a"))
     first = parse_recipe(_values(pictures, tmp_path / "b", **changes), "b")
     folder = RunFolder(tmp_path / "b" / "run")
@@ -127,34 +162,30 @@ def test_resumed_is_bit_equal_to_uninterrupted(
     assert folder.load_checkpoint(folder.last)["step"] == 20
     train(first, resume=True)
     _assert_equal(_weights(tmp_path / "a" / "run"), _weights(tmp_path / "b" / "run"))
-    strip = [
-        {k: e[k] for k in ("step", "psnr", "loss") if k in e}
-        for e in _metrics(folder.path)
-        if "event" not in e
-    ]
-    whole = [
-        {k: e[k] for k in ("step", "psnr", "loss") if k in e}
-        for e in _metrics(tmp_path / "a" / "run")
-    ]
-    assert strip == whole
+    measured = ("step", "loss", "psnr", "ssim", "sam")
+    resumed, whole = (
+        [{k: e[k] for k in measured if k in e} for e in _metrics(path) if "event" not in e]
+        for path in (folder.path, tmp_path / "a" / "run")
+    )
+    assert resumed == whole
 
 
 def _stop_after(recipe: Any, *, steps: int) -> None:
     """Run and break off in the middle of a step, as an exception would."""
-    from vernier.data.training_set import TrainingSet
+    from vernier.data.training_set import CropSet
 
     class StoppedError(Exception):
         pass
 
-    original = TrainingSet.batch
+    original = CropSet.batch
 
-    def batch(self: TrainingSet, *, seed: int, step: int, **more: Any) -> Any:
+    def batch(self: CropSet, *, seed: int, step: int, **more: Any) -> Any:
         if step >= steps:
             raise StoppedError
         return original(self, seed=seed, step=step, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingSet, "batch", batch)
+        patch.setattr(CropSet, "batch", batch)
         with pytest.raises(StoppedError):
             train(recipe)
 
@@ -267,6 +298,51 @@ def test_a_resumed_run_may_change_its_learning_rate_and_says_so(
     assert event["changed"]["schedule.start_step"] == {"before": 0, "after": 10}
     rates = [entry["learning_rate"] for entry in _metrics(tmp_path / "run") if "loss" in entry]
     assert rates[-1] < 2e-4
+
+
+def test_fusion_learns_and_is_measured(cubes: Path, tmp_path: Path) -> None:
+    data = {"train": [str(cubes)], "validation": [str(cubes)], "patch_size": 4, "batch_size": 4}
+    values = _values(cubes, tmp_path, model=_PSRT, data=data, steps=60)
+    train(parse_recipe(values, "fusion"))
+    measured = [entry for entry in _metrics(tmp_path / "run") if "psnr" in entry]
+    assert measured[-1].keys() == {"step", "psnr", "ssim", "sam", "ergas"}
+    assert measured[-1]["psnr"] > measured[0]["psnr"] + 0.5
+    names = [f"scenes-000{i}" for i in range(3)]
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["validation"] == names
+    model, card = load_model(tmp_path / "run" / "weights.safetensors")
+    assert (card.architecture, model.channels) == ("psrt", 5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"model": {"name": "psrt", "scale": 4}}, "5 bands and 3 guide channels, the model"),
+        ({"patch_size": 9}, r"lower data\.patch_size"),
+        ({"downscales": [1.0, 0.5]}, "for photographs alone"),
+    ],
+)
+def test_scenes_that_do_not_fit_are_refused(
+    cubes: Path, tmp_path: Path, overrides: dict[str, Any], expected: str
+) -> None:
+    model = overrides.pop("model", _PSRT)
+    data = {"train": [str(cubes)], "patch_size": 4, "batch_size": 4} | overrides
+    with pytest.raises(InputError, match=expected):
+        train(parse_recipe(_values(cubes, tmp_path, model=model, data=data), "recipe"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_fp16_leaves_out_the_steps_whose_gradients_overflow(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = functools.partial(torch.amp.GradScaler, init_scale=2.0**60)
+    monkeypatch.setattr(torch.amp, "GradScaler", huge)
+    values = _values(pictures, tmp_path, steps=4, precision="fp16", ema=None)
+    train(parse_recipe(values, "fp16"))
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["scaler"]["scale"] == 2.0**56
+    torch.manual_seed(values.get("seed", 0))
+    untouched = create_model("sesr-m3", scale=2, expansion=16).state_dict()
+    _assert_equal(dict(state["weights"]), untouched)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vernier.models.layers import FusionModel
+
 __all__ = ["Complexity", "Layer", "complexity", "summary"]
 
 
@@ -82,9 +84,13 @@ def _count(network: nn.Module, lr_size: tuple[int, int]) -> tuple[dict[str, int]
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d):
             module.register_forward_hook(add_output)
     weight = next(network.parameters())
-    lr = torch.empty(1, int(getattr(network, "channels")), *lr_size, device="meta")  # noqa: B009
+    height, width = lr_size
+    sizes = [(int(getattr(network, "channels")), height, width)]  # noqa: B009
+    if isinstance(network, FusionModel):
+        sizes.append((network.guide_channels, network.scale * height, network.scale * width))
+    inputs = [torch.empty(1, *size, dtype=weight.dtype, device="meta") for size in sizes]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(lr.to(weight.dtype))
+        network(*inputs)
     root = type(network).__name__
     macs = {
         # A product and a sum are two operations in torch's count.

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -20,9 +20,26 @@ from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, rgb_to_luma
 
-__all__ = ["Fingerprint", "TrainingSet", "fingerprint", "to_colour"]
+if TYPE_CHECKING:
+    from vernier.data.fusion import FusionScene
+
+__all__ = [
+    "Augmentation",
+    "CropSet",
+    "Fingerprint",
+    "FusionSet",
+    "TrainingSet",
+    "fingerprint",
+    "generator_of",
+    "sharp_cube",
+    "to_colour",
+]
 
 Colour = Literal["luma", "rgb"]
+Augmentation = Literal["dihedral", "horizontal", "none"]
+
+# Which of the three bits of a transform (flip rows, flip columns, transpose) may be set.
+_TRANSFORMS: dict[Augmentation, int] = {"dihedral": 0b111, "horizontal": 0b010, "none": 0}
 
 
 def to_colour(picture: Tensor, colour: Colour) -> Tensor:
@@ -36,85 +53,52 @@ def to_colour(picture: Tensor, colour: Colour) -> Tensor:
     return picture if channels == 3 else picture.expand(*picture.shape[:-3], 3, -1, -1)
 
 
-class TrainingSet:
-    """Aligned LR and HR crops with random position and one of the eight dihedral transforms.
+class CropSet:
+    """Aligned random crops of several layers (LR, guide, HR, ...), each with a random transform.
 
-    The pictures lie end to end in two flat tensors, so that a whole batch is two gathers, without
-    a loop over pictures, on the CPU or the GPU alike.
+    The pictures of a layer lie end to end in one flat tensor, so that a whole batch is one gather a
+    layer, without a loop over pictures, on the CPU or the GPU alike.
 
     Args:
-        paths: the HR pictures.
-        scale: HR pixels per LR pixel.
-        colour: what the model reads.
-        patch_size: side of the LR crop; HR crops have ``scale`` times as many pixels a side.
-        rounded_lr: make the LR as the benchmarks do, from 8 bits to 8 bits; False keeps the LR
-            of the unrounded picture.
-        weights: one a picture, how often its pixels are drawn relative to the others' (all alike).
-        downscales: factors at most 1; each picture enters once reduced by each of them.
+        layers: what a crop consists of, in the order of `batch`; a layer is its pictures, each
+            (C, H, W), and how many of its pixels an LR pixel measures.
+        sizes: (rows, columns) of each picture in LR pixels.
+        patch_size: side of a crop in LR pixels.
+        weights: how often a pixel of each picture is drawn relative to the others'.
+        augmentation: "dihedral": one of the eight flips and turns of the square; "horizontal": half
+            of the crops are mirrored; "none".
         device: where batches go; the pixels stay there too if they fit into half of what is free.
-        progress: called after each picture with (done, total).
-
-    Raises:
-        InputError: no picture is as large as a patch.
-        PictureError: a picture cannot be read.
     """
+
+    too_small: Sequence[Path | str]
+    """What was left out because a patch does not fit into it."""
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        layers: Sequence[tuple[Sequence[Tensor], int]],
+        sizes: Sequence[tuple[int, int]],
         *,
-        scale: int,
-        colour: Colour,
         patch_size: int,
-        rounded_lr: bool = False,
-        weights: Sequence[float] | None = None,
-        downscales: Sequence[float] = (1.0,),
+        weights: Sequence[float],
+        augmentation: Augmentation = "dihedral",
         device: torch.device | str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.scale = scale
         self.patch_size = patch_size
-        hr_parts: list[Tensor] = []
-        lr_parts: list[Tensor] = []
-        sizes: list[tuple[int, int]] = []
-        used_weights: list[float] = []
-        self.too_small: list[Path] = []
-        for done, (path, weight) in enumerate(
-            zip(paths, weights or [1.0] * len(paths), strict=True), start=1
-        ):
-            whole = read_uint8(path)
-            for factor in downscales:
-                picture = whole if factor == 1 else imresize_uint8(whole, factor)
-                rows, columns = (side // scale for side in picture.shape[-2:])
-                if min(rows, columns) < patch_size:
-                    if factor == max(downscales):
-                        self.too_small.append(path)
-                    continue
-                picture = picture[:, : rows * scale, : columns * scale]
-                lr, hr = _make_pair(picture, scale, colour, rounded_lr)
-                lr_parts.append(lr.flatten(1))
-                hr_parts.append(hr.flatten(1))
-                sizes.append((rows, columns))
-                used_weights.append(weight)
-            if progress is not None:
-                progress(done, len(paths))
-        if not sizes:
-            raise InputError(
-                f"none of {len(paths)} training pictures is {patch_size * scale} pixels a side; "
-                "lower data.patch_size or give larger pictures"
-            )
         self.target = torch.device(device)
-        num_bytes = sum(part.nbytes for part in (*lr_parts, *hr_parts))
+        num_bytes = sum(picture.nbytes for pictures, _ in layers for picture in pictures)
         self.device = self.target if _fits(num_bytes, self.target) else torch.device("cpu")
-        # (C, all pixels of all pictures)
-        self.lr = torch.cat(lr_parts, dim=1).to(self.device)
-        self.hr = torch.cat(hr_parts, dim=1).to(self.device)
+        # Each (C, all pixels of all pictures), and pixels per LR pixel.
+        self.layers = [
+            (torch.cat([p.flatten(1) for p in pictures], dim=1).to(self.device), factor)
+            for pictures, factor in layers
+        ]
         lr_sizes = torch.tensor(sizes, device=self.device)
         areas = lr_sizes.prod(dim=1)
         self._heights, self._widths = lr_sizes.unbind(1)
         self._starts = areas.cumsum(0) - areas
-        shares = areas * torch.tensor(used_weights, dtype=torch.float64, device=self.device)
+        shares = areas * torch.tensor(weights, dtype=torch.float64, device=self.device)
         self._cumulative = shares.cumsum(0) / shares.sum()
+        self._transforms = _TRANSFORMS[augmentation]
 
     @property
     def num_pictures(self) -> int:
@@ -124,11 +108,11 @@ class TrainingSet:
     @property
     def num_bytes(self) -> int:
         """Memory that the pixels occupy."""
-        return self.lr.nbytes + self.hr.nbytes
+        return sum(pixels.nbytes for pixels, _ in self.layers)
 
     def batch(
         self, *, seed: int, step: int, batch_size: int, part: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """The crops of one step: pictures drawn by area, position and transform uniformly.
 
         Args:
@@ -137,19 +121,18 @@ class TrainingSet:
             part: which of them to make.
 
         Returns:
-            lr (B, C, P, P) and hr (B, C, sP, sP), float32 in [0, 1], on the target device.
+            One (B, C, side, side) a layer, HR last; float32 in [0, 1], on the target device.
         """
-        # The CPU generator looks at 32 bits of its seed only; an odd factor spreads the seeds.
-        generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
-        draws = torch.rand(4, batch_size, generator=generator, dtype=torch.float64)
+        draws = torch.rand(4, batch_size, generator=generator_of(seed, step), dtype=torch.float64)
         which, row, column, transform = draws[:, part].to(self.device)
         picture = torch.searchsorted(self._cumulative, which).clamp_max(self.num_pictures - 1)
         top = (row * (self._heights[picture] - self.patch_size + 1)).long()
         left = (column * (self._widths[picture] - self.patch_size + 1)).long()
-        transform = (transform * 8).long()
-        lr = self._crops(self.lr, picture, top, left, transform, 1)
-        hr = self._crops(self.hr, picture, top, left, transform, self.scale)
-        return lr.to(self.target), hr.to(self.target)
+        transform = (transform * 8).long() & self._transforms
+        return tuple(
+            self._crops(pixels, picture, top, left, transform, factor).to(self.target)
+            for pixels, factor in self.layers
+        )
 
     def _crops(
         self, pixels: Tensor, picture: Tensor, top: Tensor, left: Tensor, transform: Tensor, s: int
@@ -172,6 +155,149 @@ class TrainingSet:
         )
         crops = pixels[:, index].transpose(0, 1)  # (B, C, side, side)
         return crops.float() / 255 if crops.dtype == torch.uint8 else crops.contiguous()
+
+
+class TrainingSet(CropSet):
+    """Photographs: `batch` gives LR crops (B, C, P, P) and HR crops (B, C, sP, sP).
+
+    Args:
+        paths: the HR pictures.
+        scale: HR pixels per LR pixel.
+        colour: what the model reads.
+        patch_size: side of the LR crop; HR crops have ``scale`` times as many pixels a side.
+        rounded_lr: make the LR as the benchmarks do, from 8 bits to 8 bits; False keeps the LR
+            of the unrounded picture.
+        weights: one a picture, how often its pixels are drawn relative to the others' (all alike).
+        downscales: factors at most 1; each picture enters once reduced by each of them.
+        augmentation, device: see `CropSet`.
+        progress: called after each picture with (done, total).
+
+    Raises:
+        InputError: no picture is as large as a patch.
+        PictureError: a picture cannot be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        scale: int,
+        colour: Colour,
+        patch_size: int,
+        rounded_lr: bool = False,
+        weights: Sequence[float] | None = None,
+        downscales: Sequence[float] = (1.0,),
+        augmentation: Augmentation = "dihedral",
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        lr_parts: list[Tensor] = []
+        hr_parts: list[Tensor] = []
+        sizes: list[tuple[int, int]] = []
+        used_weights: list[float] = []
+        too_small: list[Path] = []
+        for done, (path, weight) in enumerate(
+            zip(paths, weights or [1.0] * len(paths), strict=True), start=1
+        ):
+            whole = read_uint8(path)
+            for factor in downscales:
+                picture = whole if factor == 1 else imresize_uint8(whole, factor)
+                rows, columns = (side // scale for side in picture.shape[-2:])
+                if min(rows, columns) < patch_size:
+                    if factor == max(downscales):
+                        too_small.append(path)
+                    continue
+                picture = picture[:, : rows * scale, : columns * scale]
+                lr, hr = _make_pair(picture, scale, colour, rounded_lr)
+                lr_parts.append(lr)
+                hr_parts.append(hr)
+                sizes.append((rows, columns))
+                used_weights.append(weight)
+            if progress is not None:
+                progress(done, len(paths))
+        if not sizes:
+            raise InputError(
+                f"none of {len(paths)} training pictures is {patch_size * scale} pixels a side; "
+                "lower data.patch_size or give larger pictures"
+            )
+        self.too_small = too_small
+        super().__init__(
+            [(lr_parts, 1), (hr_parts, scale)],
+            sizes,
+            patch_size=patch_size,
+            weights=used_weights,
+            augmentation=augmentation,
+            device=device,
+        )
+
+
+class FusionSet(CropSet):
+    """Hyperspectral scenes: `batch` gives crops of the LR cube, guide, upsampled cube and HR cube.
+
+    Args:
+        scenes: the cubes with their guides; they may differ in size, not in bands.
+        scale: HR pixels per LR pixel.
+        patch_size: side of the crop in LR pixels.
+        weights: one a scene, how often its pixels are drawn relative to the others' (all alike).
+        augmentation, device: see `CropSet`; "none" by default, as in the papers.
+
+    Raises:
+        InputError: no scene is as large as a patch, or one lacks its sharp cube.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[FusionScene],
+        *,
+        scale: int,
+        patch_size: int,
+        weights: Sequence[float] | None = None,
+        augmentation: Augmentation = "none",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        weighted = [
+            (scene, weight)
+            for scene, weight in zip(scenes, weights or [1.0] * len(scenes), strict=True)
+            if min(scene.lr.shape[-2:]) >= patch_size
+        ]
+        if not weighted:
+            raise InputError(
+                f"none of {len(scenes)} training scenes is {patch_size} LR pixels a side; "
+                "lower data.patch_size or give larger scenes"
+            )
+        large = [scene for scene, _ in weighted]
+        sharp = [sharp_cube(scene) for scene in large]
+        self.too_small = [scene.name for scene in scenes if min(scene.lr.shape[-2:]) < patch_size]
+        super().__init__(
+            [
+                ([scene.lr for scene in large], 1),
+                ([scene.guide for scene in large], scale),
+                ([scene.upsampled for scene in large], scale),
+                (sharp, scale),
+            ],
+            [(scene.lr.shape[-2], scene.lr.shape[-1]) for scene in large],
+            patch_size=patch_size,
+            weights=[weight for _, weight in weighted],
+            augmentation=augmentation,
+            device=device,
+        )
+
+
+def sharp_cube(scene: FusionScene) -> Tensor:
+    """The scene's reference.
+
+    Raises:
+        InputError: it has none.
+    """
+    if scene.gt is None:
+        raise InputError(f"{scene.name} holds no sharp cube (GT) to compare with; leave it out")
+    return scene.gt
+
+
+def generator_of(seed: int, step: int) -> torch.Generator:
+    """The source of all that is random in one step's batch."""
+    # The CPU generator looks at 32 bits of its seed only; an odd factor spreads the seeds.
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
 
 
 def _fits(num_bytes: int, device: torch.device) -> bool:
@@ -208,7 +334,8 @@ def fingerprint(paths: Sequence[Path]) -> Fingerprint:
     total = hashlib.sha256()
     size = 0
     for path in paths:
-        content = path.read_bytes()
-        size += len(content)
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(content).digest())
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").digest()
+        size += path.stat().st_size
+        total.update(path.name.encode() + b"\0" + content)
     return Fingerprint(total.hexdigest(), tuple(str(p) for p in paths), size)

@@ -47,24 +47,27 @@ class ModelRecipe(_Strict):
 
 
 class DataRecipe(_Strict):
-    """What it is trained on."""
+    """What it is trained on: photographs, or hyperspectral scenes where the model fuses cubes."""
 
     train: list[str]
-    """Folders of HR pictures, searched recursively; LR is made from them."""
+    """Folders of HR pictures, searched recursively; LR is made from them. For fusion: HDF5 files
+    of ``vernier data fusion``, whole scenes or patches."""
     weights: list[PositiveFloat] = []
-    """How often a pixel of each folder is drawn, relative to the others; empty: all alike."""
+    """How often a pixel of each folder or file is drawn, relative to the others; empty: alike."""
     downscales: list[Annotated[float, Field(gt=0, le=1)]] = [1.0]
     """Each picture enters at these sizes: a reduced one is sharper and freer of JPEG traces."""
     validation: list[str] = []
-    """Folders of HR pictures to validate on. Empty: pictures held out of ``train``."""
+    """Folders or files to validate on. Empty: pictures or scenes held out of ``train``."""
     hold_out: NonNegativeInt = 0
-    """How many of the training pictures, evenly spread, are kept for validation instead."""
+    """How many training pictures or scenes, evenly spread, are kept for validation instead."""
     patch_size: PositiveInt = 64
     """Side of the LR crop in pixels."""
     batch_size: PositiveInt = 16
     """Crops in an optimisation step, over all devices and accumulation steps."""
     rounded_lr: bool = False
     """LR rounded to 8 bits, as the benchmarks' files are."""
+    augmentation: Literal["dihedral", "horizontal", "none"] = "dihedral"
+    """Flips and turns of the crops: all eight, mirroring alone, or none."""
 
     @model_validator(mode="after")
     def _validation_exists(self) -> DataRecipe:
@@ -82,12 +85,14 @@ class DataRecipe(_Strict):
 class OptimiserRecipe(_Strict):
     """How the weights move."""
 
-    name: Literal["adam", "soap"] = "adam"
+    name: Literal["adam", "adamw", "soap"] = "adam"
     learning_rate: PositiveFloat = 5e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     amsgrad: bool = False
     """Adam's non-increasing variant, as the SESR authors use it."""
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """AdamW: the share of each weight that a step at learning rate 1 takes away."""
     precondition_every: PositiveInt = 10
     """SOAP: steps between refreshments of the eigenbases."""
 
@@ -95,6 +100,8 @@ class OptimiserRecipe(_Strict):
     def _consistent(self) -> OptimiserRecipe:
         if self.amsgrad and self.name != "adam":
             raise ValueError("amsgrad belongs to adam")
+        if self.weight_decay and self.name != "adamw":
+            raise ValueError("weight_decay belongs to adamw")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
         return self
@@ -137,13 +144,16 @@ class Recipe(_Strict):
     schedule: ScheduleRecipe = ScheduleRecipe()
     steps: PositiveInt
     loss: Literal["l1", "l2", "charbonnier"] = "l1"
+    ssim_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Times 1 - SSIM, added to the loss; SSIM as the metric, but neither rounded nor cropped."""
     accumulate: PositiveInt = 1
     """Micro-batches that make up one step."""
     clip_gradient_norm: PositiveFloat | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
     """Decay of the moving average of the weights, which is what is validated and kept."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast; weights, residual and loss stay in float32."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16, fp16: autocast; weights, input and loss stay in float32. fp16 scales the gradients and
+    leaves out the steps in which they overflow."""
     channels_last: bool = True
     compile: bool = False
     seed: NonNegativeInt = 0
@@ -158,7 +168,9 @@ class Recipe(_Strict):
     """Validation pictures shown in TensorBoard."""
 
     @model_validator(mode="after")
-    def _batches_divide(self) -> Recipe:
+    def _consistent(self) -> Recipe:
+        if self.ssim_weight and self.data.patch_size * self.model.scale < 11:
+            raise ValueError("ssim_weight needs HR patches of 11 pixels; raise data.patch_size")
         if self.data.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate {self.accumulate} does not divide data.batch_size "

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from vernier.errors import InputError
-from vernier.training.recipe import RESUMABLE, Recipe
+from vernier.training.recipe import RESUMABLE, Recipe, parse_recipe
 
 __all__ = ["RunFolder", "environment"]
 
@@ -57,7 +57,11 @@ class RunFolder:
         """
         if not self.recipe.exists():
             raise InputError(f"{self.path} holds no run to resume; start it without --resume")
-        before = _flatten(yaml.safe_load(self.recipe.read_text(encoding="utf-8")))
+        # Validated again: a recipe from before a key existed has that key's default.
+        saved = parse_recipe(
+            yaml.safe_load(self.recipe.read_text(encoding="utf-8")), str(self.recipe)
+        )
+        before = _flatten(saved.model_dump(mode="json"))
         after = _flatten(recipe.model_dump(mode="json"))
         changed = {
             key: {"before": before.get(key), "after": after.get(key)}

@@ -5,30 +5,46 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from vernier.analysis.complexity import complexity, summary
 from vernier.data.pictures import list_pictures
-from vernier.data.training_set import Fingerprint, TrainingSet, fingerprint
+from vernier.data.training_set import (
+    CropSet,
+    Fingerprint,
+    FusionSet,
+    TrainingSet,
+    fingerprint,
+)
 from vernier.errors import InputError, VernierError
-from vernier.imaging import imresize
+from vernier.metrics import ssim
 from vernier.models import create_model, load_model, new_card, save_weights
-from vernier.models.layers import Model
+from vernier.models.layers import FusionModel, Model, SRModel
 from vernier.training.recipe import OptimiserRecipe, Recipe
 from vernier.training.run_folder import RunFolder, environment
 from vernier.training.schedule import learning_rate_factor
 from vernier.training.soap import SOAP
-from vernier.training.validation import ValidationSet, hold_out
+from vernier.training.validation import (
+    FusionValidation,
+    PictureValidation,
+    ValidationSet,
+    hold_out,
+)
+
+if TYPE_CHECKING:
+    from vernier.data.fusion import FusionScene
 
 __all__ = ["TrainingError", "TrainingResult", "train"]
 
@@ -37,6 +53,7 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": lambda error: error.square().mean(),
     "charbonnier": lambda error: (error.square() + 1e-6).sqrt().mean(),
 }
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(VernierError):
@@ -92,7 +109,6 @@ def train(recipe: Recipe, *, resume: bool = False) -> TrainingResult:
         devices=recipe.devices,
         num_nodes=recipe.num_nodes,
         strategy="ddp" if world > 1 else "auto",
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
     )
     fabric.launch()
     if recipe.data.batch_size % (world * recipe.accumulate):
@@ -116,6 +132,8 @@ class _Run:
         self.fabric = fabric
         self.leader: bool = fabric.global_rank == 0
         self.device: torch.device = fabric.device
+        # Scales and unscales in fp16 alone.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
 
     def run(self, *, resume: bool, changed: dict[str, Any]) -> TrainingResult:
         recipe = self.recipe
@@ -129,12 +147,14 @@ class _Run:
             state = self.folder.load_checkpoint(self.folder.last)
             if state["data_sha256"] != seen.sha256:
                 raise InputError(
-                    "the training pictures are not those that the run started with; "
+                    "the training data are not those that the run started with; "
                     "restore them, or start another run"
                 )
             model.load_state_dict(state["weights"])
             averaged.load_state_dict(state["ema"] or state["weights"])
             optimiser.load_state_dict(state["optimiser"])
+            if self.scaler.is_enabled():
+                self.scaler.load_state_dict(state["scaler"])
             progress = _Progress(state["step"], state["best_psnr"])
             if progress.step >= recipe.steps and self.folder.weights.exists():
                 raise InputError(
@@ -179,7 +199,13 @@ class _Run:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model, copied
 
-    def _load_data(self, model: nn.Module) -> tuple[TrainingSet, ValidationSet, Fingerprint]:
+    def _load_data(self, model: Model) -> tuple[CropSet, ValidationSet, Fingerprint]:
+        if isinstance(model, FusionModel):
+            return self._load_scenes(model)
+        assert isinstance(model, SRModel)
+        return self._load_pictures(model)
+
+    def _load_pictures(self, model: SRModel) -> tuple[CropSet, ValidationSet, Fingerprint]:
         recipe = self.recipe.data
         weight_of = {
             path: weight
@@ -189,28 +215,52 @@ class _Run:
         paths = list(weight_of)
         kept = list_pictures(recipe.validation) if recipe.validation else []
         if recipe.hold_out:
-            paths, kept = hold_out(paths, recipe.hold_out)
-        colour = model.colour
+            paths, kept = hold_out(sorted(paths), recipe.hold_out)
         with _progress_bar("reading pictures", len(paths), shown=self.leader) as bar:
             data = TrainingSet(
                 paths,
-                scale=self.recipe.model.scale,
-                colour=colour,  # type: ignore[arg-type]
+                scale=model.scale,
+                colour=model.colour,
                 patch_size=recipe.patch_size,
                 rounded_lr=recipe.rounded_lr,
                 weights=[weight_of[path] for path in paths],
                 downscales=recipe.downscales,
+                augmentation=recipe.augmentation,
                 device=self.device,
                 progress=lambda done, total: bar(done, ""),
             )
-        validation = ValidationSet(kept, scale=self.recipe.model.scale, colour=colour)  # type: ignore[arg-type]
+        validation = PictureValidation(kept, scale=model.scale, colour=model.colour)
         return data, validation, fingerprint(paths)
 
+    def _load_scenes(self, model: FusionModel) -> tuple[CropSet, ValidationSet, Fingerprint]:
+        recipe = self.recipe.data
+        if recipe.rounded_lr or recipe.downscales != [1.0]:
+            raise InputError("data.rounded_lr and data.downscales are for photographs alone")
+        weighted = [
+            (scene, weight)
+            for path, weight in zip(recipe.train, recipe.weights or [1.0] * len(recipe.train))
+            for scene in _scenes(path, model)
+        ]
+        kept = [scene for path in recipe.validation for scene in _scenes(path, model)]
+        if recipe.hold_out:
+            weighted, held = hold_out(weighted, recipe.hold_out)
+            kept = [scene for scene, _ in held]
+        data = FusionSet(
+            [scene for scene, _ in weighted],
+            scale=model.scale,
+            patch_size=recipe.patch_size,
+            weights=[weight for _, weight in weighted],
+            augmentation=recipe.augmentation,
+            device=self.device,
+        )
+        validation = FusionValidation(kept, scale=model.scale)
+        return data, validation, fingerprint([Path(path) for path in recipe.train])
+
     def _describe(
-        self, model: nn.Module, data: TrainingSet, validation: ValidationSet, seen: Fingerprint
+        self, model: Model, data: CropSet, validation: ValidationSet, seen: Fingerprint
     ) -> None:
         side = self.recipe.data.patch_size
-        deployed = model.deploy()  # type: ignore[operator]
+        deployed = model.deploy()
         layers = summary(deployed, (side, side))
         self.folder.write_json("environment", environment() | {"seed": self.recipe.seed})
         self.folder.write_json(
@@ -218,10 +268,10 @@ class _Run:
             {
                 "sha256": seen.sha256,
                 "pictures": data.num_pictures,
-                "too_small": [str(p) for p in data.too_small],
+                "too_small": data.too_small,
                 "bytes_in_memory": data.num_bytes,
                 "device": str(data.device),
-                "validation": [pair.name for pair in validation.pairs],
+                "validation": [case.name for case in validation.cases],
                 "files": seen.files,
             },
         )
@@ -238,10 +288,10 @@ class _Run:
 
     def _loop(
         self,
-        model: nn.Module,
-        averaged: nn.Module,
+        model: Model,
+        averaged: Model,
         raw_optimiser: torch.optim.Optimizer,
-        data: TrainingSet,
+        data: CropSet,
         validation: ValidationSet,
         progress: _Progress,
         log: _Logs,
@@ -249,9 +299,9 @@ class _Run:
     ) -> None:
         recipe = self.recipe
         compiled = torch.compile(model) if recipe.compile else model
-        network, optimiser = self.fabric.setup(compiled, raw_optimiser)
-        loss_of = LOSSES[recipe.loss]
+        network = self.fabric.setup_module(compiled)
         parameters = list(model.parameters())
+        average = _Average(averaged, model, recipe.ema)
         loss_sum = torch.zeros((), device=self.device)
         since = progress.step
         waited = 0.0
@@ -271,6 +321,7 @@ class _Run:
                     "weights": model.state_dict(),
                     "ema": averaged.state_dict() if recipe.ema else None,
                     "optimiser": raw_optimiser.state_dict(),
+                    "scaler": self.scaler.state_dict(),
                     "data_sha256": seen.sha256,
                     "recipe": recipe.model_dump(mode="json"),
                 }
@@ -283,26 +334,31 @@ class _Run:
                 learning_rate = recipe.optimiser.learning_rate * factor
                 for group in raw_optimiser.param_groups:
                     group["lr"] = learning_rate
+                # Stochastic depth and its like: a function of the step, so that a resumed run
+                # draws what the run that was stopped would have drawn.
+                torch.manual_seed(_mixed(recipe.seed, progress.step, self.fabric.global_rank))
                 for micro in range(recipe.accumulate):
                     asked = time.perf_counter()
-                    lr, hr = next(batches)
+                    *inputs, hr = next(batches)
                     waited += time.perf_counter() - asked
                     last = micro == recipe.accumulate - 1
                     with self.fabric.no_backward_sync(network, enabled=not last):
-                        loss = loss_of(network(lr).float() - hr) / recipe.accumulate
-                        self.fabric.backward(loss)
+                        loss = self._loss(network, inputs, hr) / recipe.accumulate
+                        self.fabric.backward(self.scaler.scale(loss))
                     loss_sum += loss.detach()
                 progress.step += 1
                 step = progress.step
                 logging = step % recipe.log_every == 0 or step == recipe.steps
+                self.scaler.unscale_(raw_optimiser)
                 norm = _gradient_norm(parameters) if logging or recipe.clip_gradient_norm else None
                 if recipe.clip_gradient_norm and norm is not None:
                     torch.nn.utils.clip_grads_with_norm_(
                         parameters, recipe.clip_gradient_norm, norm
                     )
-                optimiser.step()
-                optimiser.zero_grad(set_to_none=True)
-                _average(averaged, model, recipe.ema, step)
+                self.scaler.step(raw_optimiser)
+                self.scaler.update()
+                raw_optimiser.zero_grad(set_to_none=True)
+                average(step)
                 validating = step % recipe.validate_every == 0 or step == recipe.steps
                 saving = step % recipe.checkpoint_every == 0 or step == recipe.steps
                 if logging or validating or saving:
@@ -318,17 +374,19 @@ class _Run:
                         gradient_norm=float(norm) if norm is not None else math.nan,
                         seconds_per_step=elapsed / (step - since),
                         data_wait_share=waited / elapsed,
+                        memory=_peak_memory(self.device),
                     )
                     bar(step, f"loss {mean_loss / (step - since):.5f}")
                     loss_sum.zero_()
-                if validating and validation.pairs:
-                    mean_psnr = self._validate(averaged, validation)
-                    log.scalars(step, psnr=mean_psnr)
-                    bar(step, f"psnr {mean_psnr:.3f} dB")
+                if validating and validation.cases:
+                    scores = self._validate(averaged, validation)
+                    log.scalars(step, **scores)
+                    said = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+                    bar(step, said)
                     if self.leader and not sys.stderr.isatty():
-                        print(f"step {step}: psnr {mean_psnr:.3f} dB", file=sys.stderr, flush=True)
-                    if mean_psnr > progress.best_psnr:
-                        progress.best_psnr = mean_psnr
+                        print(f"step {step}: {said}", file=sys.stderr, flush=True)
+                    if scores["psnr"] > progress.best_psnr:
+                        progress.best_psnr = scores["psnr"]
                         save(self.folder.best)
                     self._log_images(log, averaged, validation, step)
                 if saving:
@@ -337,24 +395,35 @@ class _Run:
                     # Validation and saving are not part of the time per step.
                     since, waited, started = step, 0.0, time.perf_counter()
 
-    def _batches(self, data: TrainingSet, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _loss(self, network: Any, inputs: Sequence[Tensor], hr: Tensor) -> Tensor:
+        dtype = AUTOCAST[self.recipe.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            result = network(*inputs)
+        result = result.float()
+        loss = LOSSES[self.recipe.loss](result - hr)
+        if self.recipe.ssim_weight:
+            similarity = ssim(result, hr, crop=0, luma=False, rounding=False).mean()
+            loss = loss + self.recipe.ssim_weight * (1 - similarity.float())
+        return loss
+
+    def _batches(self, data: CropSet, step: int) -> Iterator[tuple[Tensor, ...]]:
         """Micro-batches of this process from ``step`` on, each made while the one before trains."""
         recipe = self.recipe
         world, rank = self.fabric.world_size, self.fabric.global_rank
         size = recipe.data.batch_size // (world * recipe.accumulate)
 
-        def make(index: int) -> tuple[Tensor, Tensor]:
+        def make(index: int) -> tuple[Tensor, ...]:
             at, micro = divmod(index, recipe.accumulate)
             start = (micro * world + rank) * size
-            lr, hr = data.batch(
+            batch = data.batch(
                 seed=recipe.seed,
                 step=at,
                 batch_size=recipe.data.batch_size,
                 part=slice(start, start + size),
             )
             if recipe.channels_last:
-                lr = lr.contiguous(memory_format=torch.channels_last)
-            return lr, hr
+                batch = tuple(x.contiguous(memory_format=torch.channels_last) for x in batch)
+            return batch
 
         with ThreadPoolExecutor(1) as pool:
             index = step * recipe.accumulate
@@ -377,39 +446,43 @@ class _Run:
             f"{kept}"
         )
 
-    def _validate(self, averaged: nn.Module, validation: ValidationSet) -> float:
+    def _validate(self, averaged: nn.Module, validation: ValidationSet) -> dict[str, float]:
+        """Means over all cases; each process measures some of them."""
         part = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        values = validation.psnr(averaged, device=self.device, part=part)
-        total = torch.tensor(sum(values), dtype=torch.float64, device=self.device)
-        return float(self.fabric.all_reduce(total, reduce_op="sum")) / len(validation.pairs)
+        measured = validation.measure(averaged, device=self.device, part=part)
+        totals = torch.tensor(
+            [sum(scores[name] for scores in measured) for name in validation.metrics],
+            dtype=torch.float64,
+            device=self.device,
+        )
+        means = self.fabric.all_reduce(totals, reduce_op="sum") / len(validation.cases)
+        return dict(zip(validation.metrics, means.tolist(), strict=True))
 
     def _log_images(
         self, log: _Logs, averaged: nn.Module, validation: ValidationSet, step: int
     ) -> None:
         if not self.leader:
             return
-        for pair in validation.pairs[: self.recipe.log_images]:
-            bicubic = imresize(pair.lr, float(validation.scale))
-            result = validation.upscale(averaged, pair.lr, self.device)
-            side_by_side = [image[:, :256, :256] for image in (bicubic, result, pair.hr)]
-            log.image(step, f"{pair.name}: bicubic, ours, HR", torch.cat(side_by_side, dim=2))
+        for index, case in enumerate(validation.cases[: self.recipe.log_images]):
+            image = validation.comparison(averaged, index, device=self.device)
+            log.image(step, f"{case.name}: bicubic, ours, HR", image)
 
     def _write_weights(
-        self, averaged: nn.Module, validation: ValidationSet, progress: _Progress, seen: Fingerprint
+        self, averaged: Model, validation: ValidationSet, progress: _Progress, seen: Fingerprint
     ) -> None:
         """The best averaged weights, deployed, as a file that every command takes."""
         if self.folder.best.exists():
             state = self.folder.load_checkpoint(self.folder.best)
             averaged.load_state_dict(state["ema"] or state["weights"])
-        notes = f"validation PSNR {progress.best_psnr:.3f} dB on {len(validation.pairs)} pictures"
+        notes = f"validation PSNR {progress.best_psnr:.3f} dB on {len(validation.cases)} pictures"
         card = replace(
-            new_card(averaged, self.recipe.model.name),  # type: ignore[arg-type]
+            new_card(averaged, self.recipe.model.name),
             recipe=self.recipe.name,
-            data=f"{len(seen.files)} pictures, sha256 {seen.sha256}",
+            data=f"{len(seen.files)} files, sha256 {seen.sha256}",
             steps=progress.step,
-            notes=notes if validation.pairs else "",
+            notes=notes if validation.cases else "",
         )
-        save_weights(averaged, self.folder.weights, card)  # type: ignore[arg-type]
+        save_weights(averaged, self.folder.weights, card)
 
     @contextmanager
     def _logs(self, step: int) -> Iterator[_Logs]:
@@ -420,6 +493,8 @@ class _Run:
 
         # A killed run had logged more than it had saved: hide that.
         writer = SummaryWriter(str(self.folder.tensorboard), purge_step=step + 1 if step else None)
+        configuration = yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False)
+        writer.add_text("configuration", f"```yaml\n{configuration}```", step)
         try:
             yield _Logs(self.folder, writer)
         finally:
@@ -436,7 +511,9 @@ class _Logs:
     def scalars(self, step: int, **values: float) -> None:
         if self.folder is None:
             return
-        self.folder.append_metrics({"step": step, **values})
+        # JSON knows no infinity, which a gradient norm in fp16 may be.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self.folder.append_metrics({"step": step, **finite})
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
@@ -454,14 +531,46 @@ def _create_optimiser(model: nn.Module, recipe: OptimiserRecipe) -> torch.optim.
             eps=recipe.eps,
             precondition_every=recipe.precondition_every,
         )
-    return torch.optim.Adam(
+    kind = torch.optim.AdamW if recipe.name == "adamw" else torch.optim.Adam
+    return kind(
         model.parameters(),
         lr=recipe.learning_rate,
         betas=recipe.betas,
         eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
         amsgrad=recipe.amsgrad,
         foreach=True,
     )
+
+
+def _scenes(path: str, model: FusionModel) -> list[FusionScene]:
+    """The scenes of one HDF5 file, if they fit the model."""
+    from vernier.data.fusion import read_fusion
+
+    scenes = read_fusion(path)
+    fits = (model.scale, model.channels, model.guide_channels)
+    given = (scenes.scale, scenes.bands, scenes.guide_channels)
+    if given != fits:
+        raise InputError(
+            f"{path} is x{given[0]} with {given[1]} bands and {given[2]} guide channels, the model "
+            f"is x{fits[0]} with {fits[1]} and {fits[2]}; set model.scale and model.overrides"
+        )
+    return list(scenes)
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed of several."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 0x9E3779B1 + number) % 2**63
+    return seed
+
+
+def _peak_memory(device: torch.device) -> float:
+    """GiB that the process has needed at most: on the GPU, or of main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -469,11 +578,24 @@ def _gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, model: nn.Module, decay: float | None, step: int) -> None:
-    """Move the average towards the weights; young averages forget faster."""
-    weight = 1.0 if decay is None else 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), weight)
+class _Average:
+    """The moving average of a network: weights, and the statistics of its batch norms."""
+
+    def __init__(self, averaged: nn.Module, model: nn.Module, decay: float | None) -> None:
+        self.decay = decay
+        # The tensors themselves: training changes them in place.
+        pairs = list(zip(averaged.state_dict().values(), model.state_dict().values(), strict=True))
+        self.moving = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> None:
+        """Move towards the weights; young averages forget faster."""
+        weight = 1.0 if self.decay is None else 1 - min(self.decay, (1 + step) / (10 + step))
+        averages, present = zip(*self.moving, strict=True)
+        torch._foreach_lerp_(averages, present, weight)
+        for average, counter in self.counters:
+            average.copy_(counter)
 
 
 @contextmanager

@@ -1,76 +1,157 @@
-"""Validation pictures, measured as the benchmarks are."""
+"""Validation pictures and scenes, measured as the benchmarks are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vernier.data.pictures import read_uint8
-from vernier.data.training_set import Colour, to_colour
+from vernier.data.training_set import Colour, sharp_cube, to_colour
 from vernier.errors import InputError
-from vernier.imaging import imresize_uint8
-from vernier.metrics import psnr
+from vernier.imaging import imresize, imresize_uint8
+from vernier.metrics import psnr, ssim
+from vernier.metrics.spectral import cube_psnr, cube_ssim, ergas, sam
 
-__all__ = ["ValidationSet", "hold_out"]
+if TYPE_CHECKING:
+    from vernier.data.fusion import FusionScene
+
+__all__ = ["FusionValidation", "PictureValidation", "ValidationSet", "hold_out"]
+
+T = TypeVar("T")
+
+# An SSIM window.
+_SMALLEST = 11
 
 
-def hold_out(paths: Sequence[Path], count: int) -> tuple[list[Path], list[Path]]:
-    """Split into training and validation: ``count`` pictures, evenly spread over the sorted list.
+def hold_out(items: Sequence[T], count: int) -> tuple[list[T], list[T]]:
+    """Split into training and validation: ``count`` items, evenly spread over the list.
 
     Raises:
         InputError: nothing would be left to train on.
     """
-    if count >= len(paths):
-        raise InputError(f"data.hold_out {count} leaves none of {len(paths)} pictures to train on")
-    ordered = sorted(paths)
-    kept = {int((i + 0.5) * len(ordered) / count) for i in range(count)}
-    train = [path for i, path in enumerate(ordered) if i not in kept]
-    return train, [path for i, path in enumerate(ordered) if i in kept]
+    if count >= len(items):
+        raise InputError(f"data.hold_out {count} leaves none of {len(items)} to train on")
+    kept = {int((i + 0.5) * len(items) / count) for i in range(count)}
+    train = [item for i, item in enumerate(items) if i not in kept]
+    return train, [item for i, item in enumerate(items) if i in kept]
 
 
-@dataclass(frozen=True)
-class _Pair:
+class _Case(NamedTuple):
     name: str
-    lr: Tensor  # (C, H, W) in [0, 1], from 8 bits to 8 bits as MATLAB makes it
-    hr: Tensor  # (C, sH, sW) in [0, 1]
+    inputs: tuple[Tensor, ...]  # what the network reads, each (C, h, w) in [0, 1]
+    hr: Tensor  # (C, H, W) in [0, 1]
 
 
 class ValidationSet:
-    """HR pictures with their benchmark LR, in the model's colour, in memory."""
+    """What the network is measured on, in memory."""
+
+    metrics: tuple[str, ...]
+
+    def __init__(self, cases: list[_Case], scale: int) -> None:
+        self.cases = cases
+        self.scale = scale
+
+    def measure(
+        self, model: nn.Module, *, device: torch.device, part: slice = slice(None)
+    ) -> list[dict[str, float]]:
+        """The `metrics` of each case in ``part``."""
+        return [self._scores(self._run(model, case, device), case.hr) for case in self.cases[part]]
+
+    def comparison(self, model: nn.Module, index: int, *, device: torch.device) -> Tensor:
+        """Bicubic, the model's result and HR, side by side: (C, H, 3 W), at most 256 rows."""
+        case = self.cases[index]
+        images = (self._bicubic(case), self._run(model, case, device), case.hr)
+        return torch.cat([self._shown(image)[:, :256, :256] for image in images], dim=2)
+
+    @torch.inference_mode()
+    def _run(self, model: nn.Module, case: _Case, device: torch.device) -> Tensor:
+        """(C, H, W) on the CPU."""
+        inputs = [
+            image[None].to(device, memory_format=torch.channels_last) for image in case.inputs
+        ]
+        hr: Tensor = model(*inputs)[0].cpu()
+        return hr
+
+    def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]:
+        raise NotImplementedError
+
+    def _bicubic(self, case: _Case) -> Tensor:
+        raise NotImplementedError
+
+    def _shown(self, image: Tensor) -> Tensor:
+        """As one or three channels."""
+        return image
+
+
+class PictureValidation(ValidationSet):
+    """HR pictures with their benchmark LR, in the model's colour; the papers' protocol.
+
+    Raises:
+        InputError: a picture is too small to be measured.
+    """
+
+    metrics = ("psnr", "ssim")
 
     def __init__(self, paths: Sequence[Path], *, scale: int, colour: Colour) -> None:
-        self.scale = scale
-        self.pairs: list[_Pair] = []
+        cases = []
         for path in paths:
             picture = read_uint8(path)
             rows, columns = (side // scale * scale for side in picture.shape[-2:])
+            if min(rows, columns) < _SMALLEST + 2 * scale:
+                raise InputError(f"{path} is too small to validate on; leave it out")
             picture = picture[:, :rows, :columns]
-            lr = imresize_uint8(picture, 1 / scale)
-            self.pairs.append(
-                _Pair(
-                    path.name,
-                    to_colour(lr.float() / 255, colour),
-                    to_colour(picture.float() / 255, colour),
-                )
-            )
+            lr = to_colour(imresize_uint8(picture, 1 / scale).float() / 255, colour)
+            hr = to_colour(picture.float() / 255, colour)
+            cases.append(_Case(path.name, (lr,), hr))
+        super().__init__(cases, scale)
 
-    @torch.inference_mode()
-    def psnr(
-        self, model: nn.Module, *, device: torch.device, part: slice = slice(None)
-    ) -> list[float]:
-        """PSNR in dB of each picture in ``part``, by the papers' protocol."""
-        return [
-            float(psnr(self.upscale(model, pair.lr, device), pair.hr, crop=self.scale))
-            for pair in self.pairs[part]
-        ]
+    def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]:
+        return {
+            "psnr": psnr(result, hr, crop=self.scale).item(),
+            "ssim": ssim(result, hr, crop=self.scale).item(),
+        }
 
-    @torch.inference_mode()
-    def upscale(self, model: nn.Module, lr: Tensor, device: torch.device) -> Tensor:
-        """(C, H, W) -> (C, sH, sW) on the CPU."""
-        batch = lr[None].to(device, memory_format=torch.channels_last)
-        hr: Tensor = model(batch)[0].cpu()
-        return hr
+    def _bicubic(self, case: _Case) -> Tensor:
+        return imresize(case.inputs[0], float(self.scale))
+
+
+class FusionValidation(ValidationSet):
+    """Hyperspectral scenes: PSNR and SSIM as means over the bands, SAM in degrees, ERGAS.
+
+    Nothing is rounded or cropped; the result is clamped to [0, 1].
+
+    Raises:
+        InputError: a scene is too small to be measured, or lacks its sharp cube.
+    """
+
+    metrics = ("psnr", "ssim", "sam", "ergas")
+
+    def __init__(self, scenes: Sequence[FusionScene], *, scale: int) -> None:
+        cases = []
+        for scene in scenes:
+            hr = sharp_cube(scene)
+            if min(hr.shape[-2:]) < _SMALLEST:
+                raise InputError(f"{scene.name} is too small to validate on; leave it out")
+            cases.append(_Case(scene.name, (scene.lr, scene.guide, scene.upsampled), hr))
+        super().__init__(cases, scale)
+
+    def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]:
+        result = result.clamp(0, 1)
+        return {
+            "psnr": cube_psnr(result, hr).item(),
+            "ssim": cube_ssim(result, hr).item(),
+            "sam": sam(result, hr).item(),
+            "ergas": ergas(result, hr, ratio=self.scale).item(),
+        }
+
+    def _bicubic(self, case: _Case) -> Tensor:
+        return case.inputs[2]
+
+    def _shown(self, image: Tensor) -> Tensor:
+        """Three bands, the last of them (the longest waves) as red."""
+        bands = len(image)
+        return image[[5 * bands // 6, bands // 2, bands // 6]]
