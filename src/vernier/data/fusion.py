@@ -381,9 +381,10 @@ def split_scenes(rules: Sequence[str], scenes: Mapping[str, Path]) -> dict[str, 
             part.
     """
     if list(rules) == ["cave"]:
+        left_out = {*CAVE_TEST_SCENES, "watercolors"}
         rules = (
             f"test={','.join(name for name in CAVE_TEST_SCENES if name in scenes)}",
-            f"train={','.join(set(scenes) - {*CAVE_TEST_SCENES, 'watercolors'})}",
+            f"train={','.join(name for name in scenes if name not in left_out)}",
         )
     parts: dict[str, list[str]] = {}
     for rule in rules:

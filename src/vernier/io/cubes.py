@@ -12,8 +12,8 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import pyvips
 
 from vernier.errors import InputError
 from vernier.io.pictures import Picture, read_picture, write_picture
@@ -137,18 +136,21 @@ def optional_module(name: str) -> Any:
         ) from None
 
 
-def open_hdf5(path: str | Path) -> Any:
+@contextmanager
+def open_hdf5(path: str | Path) -> Iterator[Any]:
     """An HDF5 file, open for reading.
 
     Raises:
-        CubeError: missing, not HDF5, damaged, or h5py is not installed.
+        CubeError: missing, not HDF5, damaged (also where that shows later, inside the ``with``), or
+            h5py is not installed.
     """
     h5py = optional_module("h5py")
     if not Path(path).is_file():
         raise CubeError(f"{path}: no such file; check the path")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError) as error:
         raise CubeError(f"{path}: is no HDF5 file, or a damaged one ({error})") from None
 
 
@@ -241,8 +243,7 @@ def _read_stored(path: Path, key: str | None) -> _Stored:
     if suffix == ".npy":
         return _Stored(_load_numpy(path))
     if suffix == ".npz":
-        with _load_numpy(path) as arrays:
-            return _from_arrays(path, {name: arrays[name] for name in arrays.files}, key)
+        return _from_arrays(path, _load_numpy(path), key)
     if suffix in _TIFF_SUFFIXES:
         return _read_tiff(path)
     if suffix in _ENVI_SUFFIXES or _envi_header(path).is_file():
@@ -420,8 +421,10 @@ def _read_mat(path: Path, key: str | None) -> _Stored:
 
 
 def _load_numpy(path: Path) -> Any:
+    """The array of an NPY file, or the arrays of an NPZ file by name."""
     try:
-        return np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # numpy raises whatever a damaged file leads to
         raise CubeError(f"{path}: cannot be read as NPY or NPZ ({error})") from None
 
@@ -515,37 +518,32 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _read_tiff(path: Path) -> _Stored:
+    tifffile = optional_module("tifffile")
     try:
-        image = pyvips.Image.tiffload(str(path), n=-1, access="sequential", fail_on="error")
-        pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
-        array = image.numpy()
-    except (pyvips.Error, UnicodeDecodeError) as error:
-        reason = str(getattr(error, "detail", error)).strip().splitlines()
-        raise CubeError(
-            f"{path}: is no TIFF, or a damaged one, or has pages of different sizes "
-            f"({reason[-1] if reason else 'no details given'})"
-        ) from None
-    description = image.get("image-description") if image.get_typeof("image-description") else ""
-    stated = _json(description)
-    array = array.reshape(image.height, image.width, image.bands)
-    axes: str | None
-    if pages > 1:
-        if image.bands > 1:
-            raise CubeError(f"{path}: has {pages} pages of {image.bands} channels; give one cube")
-        array = array.reshape(pages, image.height // pages, image.width)
-        # Some programs write an H x W x bands array as H pages of W x bands.
-        suspicious = not stated and array.shape[2] < min(array.shape[:2])
-        axes, note = None if suspicious else "chw", f"{pages} pages of one channel"
-    else:
-        axes, note = "hwc", f"one page of {image.bands} channels"
-    peak = stated.get("peak")
+        with tifffile.TiffFile(path) as file:
+            series = [each for each in file.series if not each.keyframe.is_reduced]
+            arrays = [each.asarray() for each in series]
+            letters = series[0].axes if series else ""
+            description = file.pages.first.description
+    except Exception as error:  # tifffile and the codecs raise whatever a damaged file leads to
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CubeError(f"{path}: is no TIFF, or a damaged one ({reason})") from None
+    if len(arrays) != 1 or arrays[0].ndim != 3 or not {"Y", "X"} <= set(letters):
+        shapes = ", ".join("x".join(map(str, array.shape)) for array in arrays)
+        raise CubeError(f"{path}: holds {shapes or 'nothing'}, not one cube; give a file with one")
+    array, stated = arrays[0], _json(description)
+    if stated.keys() != {"peak", "wavelengths", "metadata"}:
+        stated = {}
+    axes: str | None = "".join({"Y": "h", "X": "w"}.get(letter, "c") for letter in letters)
+    # Some programs write an H x W x bands array as H pages of W x bands.
+    if axes == "chw" and not stated and array.shape[2] < min(array.shape[:2]):
+        axes = None
     return _Stored(
         array,
         axes,
-        peak if isinstance(peak, int | float) else None,
+        stated.get("peak"),
         _nanometres(np.array(stated.get("wavelengths") or []), "nm"),
         stated.get("metadata") or ({"description": description} if description else {}),
-        (note,),
     )
 
 
@@ -589,7 +587,7 @@ def write_cube(cube: Cube, path: str | Path) -> None:
     """Write a cube; the suffix names the format, and an existing file is replaced at once.
 
     ``.h5`` (array "cube", bands first), ``.mat`` (v5, H x W x bands, as MATLAB users expect),
-    ``.npz``, ``.tif`` (a band a channel, tiled), ``.hdr`` (ENVI, band-sequential, the values in
+    ``.npz``, ``.tif`` (a band a plane, tiled), ``.hdr`` (ENVI, band-sequential, the values in
     ``.img`` beside) and, without suffix, a folder of PNGs keep values, peak, wavelengths and
     metadata; ``.npy`` keeps the values only. PNGs hold 8 bits where the values do and 16 else:
     values are scaled to the depth, rounded and clipped to [0, 1].
@@ -626,8 +624,8 @@ def write_cube(cube: Cube, path: str | Path) -> None:
         if path.suffix.lower() == ".hdr":
             temporary.with_suffix(".img").replace(path.with_suffix(".img"))
         temporary.replace(path)
-    except (OSError, pyvips.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise CubeError(f"{path}: cannot be written ({reason}); check the disk") from None
     finally:
         with suppress(OSError):
@@ -674,16 +672,15 @@ def _write_npy(cube: Cube, path: Path) -> None:
 
 
 def _write_tiff(cube: Cube, path: Path) -> None:
-    pixels = np.ascontiguousarray(cube.values.transpose(1, 2, 0))
-    formats = {"u1": "uchar", "u2": "ushort", "i2": "short", "f4": "float", "f8": "double"}
-    band_format = formats.get(pixels.dtype.str[1:])
-    if band_format is None:
-        raise CubeError(f"TIFF is not written from {pixels.dtype}; choose .h5 or .npz")
-    image = pyvips.Image.new_from_memory(pixels, cube.width, cube.height, cube.bands, band_format)
-    image = image.copy(interpretation="multiband")
-    image.set_type(pyvips.GValue.gstr_type, "image-description", _description(cube))
-    image.tiffsave(
-        str(path), tile=True, compression="deflate", bigtiff=pixels.nbytes > 2**31, predictor="none"
+    optional_module("tifffile").imwrite(
+        path,
+        cube.values,
+        planarconfig="separate",
+        photometric="minisblack",
+        tile=(128, 128),
+        compression="zlib",
+        description=_description(cube),
+        metadata=None,
     )
 
 
