@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,21 +82,24 @@ def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> Mode
     )
 
 
-def _psrt(name: str, shuffle: str, embed: int) -> ModelEntry:
-    blockwise = shuffle != "misaligned"
-    block = 8 if shuffle == "none" else 16
+def _psrt(name: str, shuffle: str, embed: int, receptive_radius: int | None) -> ModelEntry:
     return ModelEntry(
         name=name,
         family="psrt",
         scales=tuple(range(2, 17)),
         colour="cube",
         channels=31,
-        size_multiple=block,
+        size_multiple=8 if shuffle == "none" else 16,
         config=MappingProxyType({"shuffle": shuffle, "embed": embed}),
-        # In guide pixels: head and tail, a 3x3 convolution each, and the block in between.
-        receptive_radius=1 + (block - 1) + 1 if blockwise else None,
+        receptive_radius=receptive_radius,
         target="vernier.models.psrt:PSRT",
     )
+
+
+def _kernel_attention(number: int, receptive_radius: int | None) -> ModelEntry:
+    plain = _psrt(f"psrt-ka{number}", "none", 48, receptive_radius)
+    config = MappingProxyType({**plain.config, "kernel_attention": f"ka{number}"})
+    return replace(plain, config=config)
 
 
 def _grla(name: str, window_size: int, config: Mapping[str, Any]) -> ModelEntry:
@@ -113,6 +116,33 @@ def _grla(name: str, window_size: int, config: Mapping[str, Any]) -> ModelEntry:
         target="vernier.models.grla:GRLA",
     )
 
+
+def _hat(name: str, embed_dim: int, groups: int, compress: int, squeeze: int) -> ModelEntry:
+    config = {
+        "channels": 3,
+        "embed_dim": embed_dim,
+        "depths": [6] * groups,
+        "num_heads": [6] * groups,
+        "compress_ratio": compress,
+        "squeeze_factor": squeeze,
+    }
+    return ModelEntry(
+        name=name,
+        family="hat",
+        scales=(2, 3, 4),
+        colour="rgb",
+        channels=3,
+        size_multiple=16,
+        config=MappingProxyType(config),
+        # Channel attention pools over the whole picture.
+        receptive_radius=None,
+        target="vernier.models.hat:HAT",
+    )
+
+
+# Kernel attention whose kernels are the same everywhere and for every picture; those of the others
+# belong to windows that divide the whole map.
+_ON_THE_MAP = frozenset({5, 6, 7, 8, 10, 11, 12, 13, 16, 19, 20})
 
 # Where the user names none: fast enough for 4K on a laptop.
 DEFAULT_MODEL = "sesr-m5"
@@ -139,10 +169,16 @@ _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
                 },
             ),
             _grla("grla", 16, {"num_features": 55, "num_blocks": 6, "num_heads": 5}),
-            _psrt("psrt", "aligned", 32),
-            _psrt("psrt-noshuffle", "none", 48),
+            _hat("hat-s", 144, 6, 24, 24),
+            _hat("hat", 180, 6, 3, 30),
+            _hat("hat-l", 180, 12, 3, 30),
+            # In guide pixels: head and tail, a 3x3 convolution each, and the block in between.
+            _psrt("psrt", "aligned", 32, 17),
+            _psrt("psrt-noshuffle", "none", 48, 9),
             # An early fork's misplaced shuffle, to load its weights and to compare with.
-            _psrt("psrt-fork", "misaligned", 48),
+            _psrt("psrt-fork", "misaligned", 48, None),
+            # 18 convolutions, each of which may step over a window's border, and the windows.
+            *(_kernel_attention(i, 44 if i in _ON_THE_MAP else None) for i in range(1, 23)),
         )
     }
 )
