@@ -57,6 +57,7 @@ def test_whole_scenes_are_simulated_and_described(folder: Path, tmp_path: Path) 
     assert scenes.settings["response"] == "nikon-d700-a"
     assert scenes.settings["decimation_offset"] == 2
     assert scenes.settings["preset"] == "cave"
+    assert scenes.settings["response_matched_by"] == "wavelength"
 
 
 def test_same_input_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:

@@ -507,8 +507,10 @@ def _write_scenes(
     file.attrs.update(settings.attributes())
     file.attrs["response_weights"] = response.numpy()
     file.attrs["scenes"] = list(scenes)
-    if bands is not None and bands[1] is not None:
-        file.attrs["wavelengths"] = bands[1]
+    wavelengths = bands[1] if bands else None
+    file.attrs["response_matched_by"] = "wavelength" if wavelengths else "position"
+    if wavelengths:
+        file.attrs["wavelengths"] = wavelengths
     return len(names)
 
 
