@@ -102,7 +102,7 @@ class Fuser:
         Raises:
             InputError: the sizes or bands do not fit, a value is not finite, or memory runs out.
         """
-        self._check(lr, guide, upsampled)
+        self.check(lr, guide, upsampled)
         coarse, sharp = (torch.from_numpy(np.float32(a))[None] for a in (lr, guide))
         if upsampled is None:
             up = upsample_bicubic(coarse, self.scale)
@@ -176,7 +176,14 @@ class Fuser:
         widest = max(p.shape[0] for p in self._network.parameters() if p.ndim > 1)
         return 4.0 * (4 * widest + 3 * (self.bands + self.guide_channels))
 
-    def _check(self, lr: NDArray[Any], guide: NDArray[Any], upsampled: NDArray[Any] | None) -> None:
+    def check(
+        self, lr: NDArray[Any], guide: NDArray[Any], upsampled: NDArray[Any] | None = None
+    ) -> None:
+        """Refuse what `fuse` cannot take.
+
+        Raises:
+            InputError: sizes or bands do not fit, or a value is not finite.
+        """
         if lr.ndim != 3 or guide.ndim != 3 or not lr.size or not guide.size:
             raise InputError(
                 "a cube is (bands, H, W) and a guide (channels, H, W), not "
