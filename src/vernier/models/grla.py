@@ -9,7 +9,7 @@ reconstruction whose parameters agree with every count in the paper; its backbon
     m times:  B_i = MPB(x),  x = fuse(f0, B_1, ..., B_i)
     lr -> ... -> 3x3(last(B_1, ..., B_m)) + f0 -> 3x3 -> depth to space
 
-An MPB (the paper's block) normalises its features and runs sub-blocks, each of them
+An MPB (the paper's name) normalises its features and runs sub-blocks, each of them
 
     x += LFE(x)        local features: BN, 1x1, depthwise 3x3, BN, 1x1
     x += attention(x)  in windows (softmax) or over the whole picture (linear)
@@ -24,8 +24,9 @@ channels-last pictures, and only windows are ever copied into another order.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any, Literal, Self, get_args
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
@@ -34,25 +35,41 @@ from torch import Tensor, nn
 from vernier.models.layers import SRModel, pad_to_multiple, window_merge, window_partition
 from vernier.models.linear_attention import GRBFAttention, Heads, KeyPrior, LinearAttention
 
-__all__ = ["GRLA", "MPB", "Attention", "LocalFeatures", "SubBlock", "WindowAttention"]
+__all__ = [
+    "GRLA",
+    "Attention",
+    "LocalFeatures",
+    "Section",
+    "SubBlock",
+    "WindowAttention",
+    "replace_local_features",
+]
 
-Attention = Literal["window", "shifted", "grbf", "efficient", "relu", "taylor"]
+Attention = Literal[
+    "window", "shifted", "linear-window", "linear-shifted", "grbf", "efficient", "relu", "taylor"
+]
+_WINDOWS = ("window", "shifted", "linear-window", "linear-shifted")
 
 
 class LocalFeatures(nn.Module):
-    """LFE: BN, 1x1, depthwise 3x3 with zero padding, BN, 1x1, without biases and skip.
+    """LFE: BN, 1x1, depthwise 3x3 with zero padding, BN, 1x1, without skip.
 
     Deployed, the norms are inside the 1x1 convolutions, which have biases then. That is exact at
     the borders too: the padding follows the first norm's convolution in both forms.
+
+    Args:
+        channels: C.
+        bias: give the convolutions biases (`vernier.models.grla_seq` does).
+        batch_norm: False leaves the norms out.
     """
 
-    def __init__(self, channels: int, *, deployed: bool = False) -> None:
+    def __init__(self, channels: int, *, bias: bool = False, batch_norm: bool = True) -> None:
         super().__init__()
-        self.norm_in = nn.Identity() if deployed else nn.BatchNorm2d(channels)
-        self.expand = nn.Conv2d(channels, channels, 1, bias=deployed)
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.norm_out = nn.Identity() if deployed else nn.BatchNorm2d(channels)
-        self.project = nn.Conv2d(channels, channels, 1, bias=deployed)
+        self.norm_in = nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+        self.expand = nn.Conv2d(channels, channels, 1, bias=bias)
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=bias)
+        self.norm_out = nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+        self.project = nn.Conv2d(channels, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same."""
@@ -60,43 +77,64 @@ class LocalFeatures(nn.Module):
         y = self.project(self.norm_out(y))
         return y.permute(0, 2, 3, 1)
 
+    def skeleton(self) -> LocalFeatures:
+        """An untrained one in deployed form: without norms, and with the biases they leave."""
+        copied = copy.deepcopy(self)
+        for norm, name in (("norm_in", "expand"), ("norm_out", "project")):
+            conv = getattr(copied, name)
+            if isinstance(getattr(self, norm), nn.BatchNorm2d) and conv.bias is None:
+                conv.bias = nn.Parameter(conv.weight.new_zeros(conv.out_channels))
+            setattr(copied, norm, nn.Identity())
+        return copied
+
     @torch.no_grad()
     def deploy(self) -> LocalFeatures:
-        """A copy with the norms folded, detached."""
-        folded = LocalFeatures(self.depthwise.in_channels, deployed=True)
-        folded.depthwise.load_state_dict(self.depthwise.state_dict())
-        pairs = [
-            (folded.expand, self.expand, self.norm_in),
-            (folded.project, self.project, self.norm_out),
-        ]
-        for target, conv, norm in pairs:
-            assert target.bias is not None
+        """A copy with the norms folded; equal in eval mode."""
+        folded = self.skeleton()
+        for norm, mine, target in (
+            (self.norm_in, self.expand, folded.expand),
+            (self.norm_out, self.project, folded.project),
+        ):
             if isinstance(norm, nn.BatchNorm2d):
                 slope, offset = _affine(norm)
-                weight = conv.weight.double().flatten(1)
+                weight = mine.weight.double().flatten(1)
+                bias = weight @ offset
+                assert target.bias is not None
                 target.weight.copy_((weight * slope)[..., None, None])
-                target.bias.copy_(weight @ offset)
-            else:
-                target.load_state_dict(conv.state_dict())
-        return folded.to(self.expand.weight.device)
+                target.bias.copy_(bias if mine.bias is None else bias + mine.bias)
+        return folded
 
 
 class WindowAttention(nn.Module):
-    """Softmax attention inside windows, without bias or mask.
+    """Attention inside windows, without bias or mask.
 
     Args:
         channels, num_heads: C and the heads it is split into.
         window_size: side of the windows; height and width must be multiples of it.
+        softmax: over the "weights" q.k / sqrt(d) of each query, as usual; or over the "keys" of
+            each channel, after which k^T v is formed first: DCTLSA's linear self-attention.
     """
 
-    def __init__(self, *, channels: int, num_heads: int, window_size: int) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        num_heads: int,
+        window_size: int,
+        softmax: Literal["weights", "keys"] = "weights",
+    ) -> None:
         super().__init__()
         self.window_size = window_size
+        self.softmax = softmax
         self.heads = Heads(channels, num_heads)
 
     def forward(self, x: Tensor) -> Tensor:
         """(windows, window_size**2, C) -> the same."""
-        return self.heads.merge(F.scaled_dot_product_attention(*self.heads.split(x)))
+        q, k, v = self.heads.split(x)
+        if self.softmax == "keys":
+            context = k.softmax(-2).transpose(-1, -2) @ v
+            return self.heads.merge(q @ (context / math.sqrt(q.shape[-1])))
+        return self.heads.merge(F.scaled_dot_product_attention(q, k, v))
 
 
 class SubBlock(nn.Module):
@@ -155,40 +193,26 @@ class SubBlock(nn.Module):
         return y
 
 
-class MPB(nn.Module):
-    """Normalise, run the sub-blocks; on features padded by reflection to whole windows.
+class Section(nn.Module):
+    """Normalise, without a skip around it, and run sub-blocks, on a picture of whole windows.
 
     Args:
         channels: C.
         sub_blocks: what runs, in this order.
-        norms: layer norms, evenly spread before the sub-blocks; no skip leads around them.
-        window_size: what height and width are padded to a multiple of.
+        window_size: height and width are padded to a multiple of it by reflection, and cropped.
     """
 
-    def __init__(
-        self, channels: int, sub_blocks: Sequence[SubBlock], *, norms: int, window_size: int
-    ) -> None:
+    def __init__(self, channels: int, sub_blocks: Sequence[SubBlock], *, window_size: int) -> None:
         super().__init__()
         self.window_size = window_size
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(norms))
-        self.sub_blocks = nn.ModuleList(sub_blocks)
-
-    def stages(self) -> list[tuple[nn.Module | None, SubBlock]]:
-        """The sub-blocks in turn, each with the norm before it, if there is one."""
-        every = len(self.sub_blocks) // max(len(self.norms), 1)
-        stages: list[tuple[nn.Module | None, SubBlock]] = []
-        for i, block in enumerate(self.sub_blocks):
-            assert isinstance(block, SubBlock)
-            norm = self.norms[i // every] if len(self.norms) and i % every == 0 else None
-            stages.append((norm, block))
-        return stages
+        self.norm = nn.LayerNorm(channels)
+        self.sub_blocks = nn.Sequential(*sub_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, channels last in memory."""
         _, _, height, width = x.shape
-        x = pad_to_multiple(x, self.window_size).permute(0, 2, 3, 1).contiguous()
-        for norm, block in self.stages():
-            x = block(x if norm is None else norm(x))
+        x = pad_to_multiple(x, self.window_size).permute(0, 2, 3, 1)
+        x = self.sub_blocks(self.norm(x))
         return x[:, :height, :width].permute(0, 3, 1, 2)
 
 
@@ -203,9 +227,11 @@ class GRLA(SRModel):
             55 of its text).
         window_size: side of the windows.
         attention: the sub-blocks of an MPB: "window", "shifted" (windows rolled by half their
-            side), "grbf", or an ablation: "efficient", "relu", "taylor". Not in the paper: that
-            there are four follows from its counts, their order is a choice.
-        norms_per_block: layer norms in an MPB; 1 fits the paper's counts, DCTLSA has 2.
+            side), "grbf"; DCTLSA's "linear-window" and "linear-shifted"; or, over all pixels, an
+            ablation: "efficient", "relu", "taylor". Not in the paper: that there are four follows
+            from its counts, their order is a choice.
+        norms_per_block: into how many sections, each with its layer norm, the sub-blocks of an MPB
+            are split evenly; 1 fits the paper's counts, DCTLSA has 2.
         aggregation: fuse the head's features and those of all MPBs so far before the next MPB.
         fusion_slope: of the leaky ReLU after the 1x1 fusions, 1 for none (DCTLSA: 0.05).
         feedforward_ratio: inner width of the feed-forward parts, in C.
@@ -251,9 +277,9 @@ class GRLA(SRModel):
             raise ValueError(f"colour must be 'luma' or 'rgb', got {colour!r}")
         if isinstance(attention, str) or not attention:
             raise ValueError(f"attention must be a list of kinds, got {attention!r}")
-        if norms_per_block < 0 or (norms_per_block and len(attention) % norms_per_block):
+        if norms_per_block < 1 or len(attention) % norms_per_block:
             raise ValueError(
-                f"{norms_per_block} norms cannot be spread over {len(attention)} sub-blocks"
+                f"{len(attention)} sub-blocks cannot be split evenly by {norms_per_block} norms"
             )
         self.scale = scale
         self.colour = colour
@@ -280,9 +306,12 @@ class GRLA(SRModel):
         self.input_skip = input_skip
 
         def attend(kind: Attention) -> WindowAttention | GRBFAttention | LinearAttention:
-            if kind in ("window", "shifted"):
+            if kind in _WINDOWS:
                 return WindowAttention(
-                    channels=num_features, num_heads=num_heads, window_size=window_size
+                    channels=num_features,
+                    num_heads=num_heads,
+                    window_size=window_size,
+                    softmax="keys" if kind.startswith("linear") else "weights",
                 )
             if kind == "grbf":
                 return GRBFAttention(
@@ -297,17 +326,23 @@ class GRLA(SRModel):
                 return LinearAttention(channels=num_features, num_heads=num_heads, kernel=kind)
             raise ValueError(f"attention must be of {', '.join(get_args(Attention))}, got {kind!r}")
 
-        def block() -> MPB:
+        def block() -> nn.Module:
             sub_blocks = [
                 SubBlock(
                     num_features,
                     attend(kind),
-                    shift=window_size // 2 if kind == "shifted" else 0,
+                    shift=window_size // 2 if kind.endswith("shifted") else 0,
                     feedforward_ratio=feedforward_ratio,
                 )
                 for kind in attention
             ]
-            return MPB(num_features, sub_blocks, norms=norms_per_block, window_size=window_size)
+            each = len(attention) // norms_per_block
+            return nn.Sequential(
+                *(
+                    Section(num_features, sub_blocks[i : i + each], window_size=window_size)
+                    for i in range(0, len(sub_blocks), each)
+                )
+            )
 
         def fusion(inputs: int) -> nn.Module:
             return nn.Sequential(
@@ -330,13 +365,11 @@ class GRLA(SRModel):
         return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
     def deploy(self) -> Self:
-        """A copy whose batch norms are inside the 1x1 convolutions; same function in eval mode."""
-        return self._with_local_features(LocalFeatures.deploy)
+        """A copy whose batch norms are inside the 1x1 convolutions; equal in eval mode."""
+        return replace_local_features(copy.deepcopy(self), LocalFeatures.deploy)
 
     def skeleton(self) -> Self:
-        return self._with_local_features(
-            lambda local: LocalFeatures(local.depthwise.in_channels, deployed=True)
-        )
+        return replace_local_features(copy.deepcopy(self), LocalFeatures.skeleton)
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, C, scale H, scale W), not clipped."""
@@ -353,12 +386,19 @@ class GRLA(SRModel):
             x = x + lr.repeat_interleave(self.scale**2, 1)
         return F.pixel_shuffle(x, self.scale)
 
-    def _with_local_features(self, replace: Any) -> Self:
-        network = copy.deepcopy(self)
-        for block in network.modules():
-            if isinstance(block, SubBlock):
-                block.local = replace(block.local).train(block.training)
-        return network
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def replace_local_features(
+    network: _Network, change: Callable[[LocalFeatures], LocalFeatures]
+) -> _Network:
+    """Change every `LocalFeatures` of the network, in place, and return the network."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, LocalFeatures):
+                setattr(module, name, change(child))
+    return network
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ __all__ = [
     "LinearAttention",
     "Moments",
     "efficient_attention",
+    "elementwise_attention",
     "grbf_attention",
     "grbf_moments",
     "grbf_readout",
@@ -189,6 +190,22 @@ def relu_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return (result[..., :-1] / (result[..., -1:] + _NORM_EPS)).to(q.dtype)
 
 
+def elementwise_attention(q: Tensor, k: Tensor, v: Tensor, *, gamma: float = 0.5) -> Tensor:
+    """Weights f(q).f(k) with the elementwise f(x) = exp(2 gamma x - gamma x^2).
+
+    What an early re-implementation of GRLA took for the kernel. It is no function of q - k: f is a
+    Gaussian around 1, up to a factor that cancels. Its constants are kept, for its weights.
+    """
+
+    def f(x: Tensor) -> Tensor:
+        return torch.exp(gamma * x * (2 - x)) + _NORM_EPS
+
+    with _without_autocast(q):
+        queries, keys, values = map(_at_least_float32, (q, k, v))
+        result = f(queries) @ _mean_product(f(keys), values, None)
+        return (result[..., :-1] / (result[..., -1:] + _NORM_EPS / k.shape[-2])).to(q.dtype)
+
+
 def taylor_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Weights 1 + q.k of normalised q and k, the first-order series of softmax's exponential.
 
@@ -304,16 +321,20 @@ class GRBFAttention(nn.Module):
 class Heads(nn.Module):
     """The projections around any attention: tokens to q, k, v by head, and back.
 
+    Args:
+        channels, num_heads: C, and the heads it is split into.
+        qkv_bias: give the projection to q, k, v a bias.
+
     Raises:
         ValueError: the channels cannot be split into that many heads.
     """
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
         if num_heads < 1 or channels % num_heads:
             raise ValueError(f"{channels} channels cannot be split into {num_heads} heads")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

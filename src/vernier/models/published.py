@@ -20,7 +20,13 @@ from vernier.models.layers import Model
 __all__ = ["Recognised", "official_state", "recognise"]
 
 # By architecture.
-_FAMILIES = MappingProxyType({"hat": "vernier.models.hat_official"})
+_FAMILIES = MappingProxyType(
+    {
+        "hat": "vernier.models.hat_official",
+        "dctlsa": "vernier.models.grla_official",
+        "grla-seq": "vernier.models.grla_official",
+    }
+)
 
 
 @dataclass(frozen=True)

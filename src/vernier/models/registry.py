@@ -117,6 +117,21 @@ def _grla(name: str, window_size: int, config: Mapping[str, Any]) -> ModelEntry:
     )
 
 
+def _edsr(name: str, num_blocks: int, num_features: int) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        family="edsr",
+        scales=(2, 3, 4),
+        colour="rgb",
+        channels=3,
+        size_multiple=1,
+        config=MappingProxyType({"num_blocks": num_blocks, "num_features": num_features}),
+        # Head, two convolutions a block, the body's last, and the tail.
+        receptive_radius=1 + 2 * num_blocks + 1 + 2,
+        target="vernier.models.edsr:EDSR",
+    )
+
+
 def _hat(name: str, embed_dim: int, groups: int, compress: int, squeeze: int) -> ModelEntry:
     config = {
         "channels": 3,
@@ -169,6 +184,32 @@ _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
                 },
             ),
             _grla("grla", 16, {"num_features": 55, "num_blocks": 6, "num_heads": 5}),
+            # An early re-implementation in another arrangement, to load its weights.
+            ModelEntry(
+                name="grla-seq",
+                family="grla-seq",
+                scales=(2, 3, 4),
+                colour="luma",
+                channels=1,
+                size_multiple=8,
+                config=MappingProxyType({"num_features": 55, "num_blocks": 6}),
+                receptive_radius=None,
+                target="vernier.models.grla_seq:GRLASeq",
+            ),
+            # Windows are cut from the whole picture, padded and rolled: no halo is enough.
+            ModelEntry(
+                name="dctlsa",
+                family="dctlsa",
+                scales=(2, 3, 4),
+                colour="rgb",
+                channels=3,
+                size_multiple=16,
+                config=MappingProxyType({"num_features": 55, "num_blocks": 6, "num_heads": 5}),
+                receptive_radius=None,
+                target="vernier.models.dctlsa:DCTLSA",
+            ),
+            _edsr("edsr-small", 8, 32),
+            _edsr("edsr-baseline", 16, 64),
             _hat("hat-s", 144, 6, 24, 24),
             _hat("hat", 180, 6, 3, 30),
             _hat("hat-l", 180, 12, 3, 30),
