@@ -25,6 +25,7 @@ from vernier.analysis.lam import (
 from vernier.errors import InputError
 from vernier.imaging import imresize, rgb_to_luma
 from vernier.models import create_model
+from vernier.models.hat import HAT
 
 SIGMA, STEPS = 1.2, 50
 
@@ -89,6 +90,30 @@ def test_the_authors_attributions(golden: Path, fixture: str, path: str) -> None
     np.testing.assert_allclose(found.lr.saliency, arrays[f"{fixture}_abs_norm"], atol=1e-5)
     assert found.lr.gini == pytest.approx(arrays[f"{fixture}_gini"].item(), abs=1e-5)
     assert found.lr.diffusion_index == pytest.approx(arrays[f"{fixture}_di"].item(), abs=1e-3)
+    np.testing.assert_allclose(found.result, arrays["sr"][0], atol=2e-5)
+
+
+def test_the_authors_attributions_of_hat(golden: Path) -> None:
+    arrays = np.load(golden / "lam_hat_a_x4_w8.npz")
+    net = HAT(
+        scale=4,
+        embed_dim=24,
+        depths=(2, 2),
+        num_heads=(2, 2),
+        window_size=8,
+        squeeze_factor=6,
+    )
+    state = load_file(golden / "a_x4_w8.state.safetensors")
+    net.load_state_dict({key: each for key, each in state.items() if "position_index" not in key})
+    lr = torch.from_numpy(arrays["input"])
+    # What the network caches for inference must not spoil gradients.
+    with torch.inference_mode():
+        net.eval()(lr[None])
+    found = explain(net, lr, (110, 150, 16))
+    np.testing.assert_allclose(
+        found.lr.attribution, arrays["attr"], rtol=1e-3, atol=1e-5 * np.abs(arrays["attr"]).max()
+    )
+    assert found.lr.diffusion_index == pytest.approx(arrays["di"].item(), abs=1e-3)
     np.testing.assert_allclose(found.result, arrays["sr"][0], atol=2e-5)
 
 
