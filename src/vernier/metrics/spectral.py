@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from vernier.metrics.filters import filter_valid, gaussian_taps
 from vernier.metrics.ssim import ssim
 
 __all__ = [
@@ -227,39 +228,29 @@ def band_uqi(
     Source: Z. Wang, A. Bovik, "A universal image quality index", IEEE SPL 2002.
     """
     x, y = _pair(prediction, target)
-    taps = _WINDOWS[window].to(x.device)
+    taps = _WINDOWS[window]
     size = len(taps)
     if min(x.shape[-2:]) < size:
         raise ValueError(f"Q needs at least {size}x{size} pixels, got {x.shape[-2]}x{x.shape[-1]}")
 
-    def local_mean(image: Tensor) -> Tensor:
-        return F.conv2d(F.conv2d(image, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
-
     scores = []
     for p, t in zip(x.unbind(-3), y.unbind(-3), strict=True):
-        p, t = (band.reshape(-1, 1, *band.shape[-2:]) for band in (p, t))
-        mp, mt = local_mean(p), local_mean(t)
-        square = local_mean(p * p + t * t)
+        mp, mt = filter_valid(p, taps), filter_valid(t, taps)
+        square = filter_valid(p * p + t * t, taps)
         level = mp.square() + mt.square()
         variance = square - level
         luminance = torch.where(level > 0, 2 * mp * mt / level, 1)
-        structure = 2 * (local_mean(p * t) - mp * mt) / variance
+        structure = 2 * (filter_valid(p * t, taps) - mp * mt) / variance
         constant = variance <= _ROUNDING * square
         index = torch.where(constant, luminance, luminance * structure)
-        scores.append(index.mean(dim=(-3, -2, -1)).reshape(x.shape[:-3]))
+        scores.append(index.mean(dim=(-2, -1)))
     return torch.stack(scores, -1)
-
-
-def _gaussian_taps(size: int, sigma: float) -> Tensor:
-    offsets = torch.arange(size, dtype=torch.float64) - size // 2
-    taps = torch.exp(-(offsets**2) / (2 * sigma**2))
-    return taps / taps.sum()
 
 
 _WINDOWS: Mapping[str, Tensor] = MappingProxyType(
     {
         "box": torch.full((32,), 1 / 32, dtype=torch.float64),
-        "gaussian": _gaussian_taps(_SSIM_WINDOW, 1.5),
+        "gaussian": gaussian_taps(_SSIM_WINDOW, 1.5),
     }
 )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from vernier.metrics.filters import filter_valid, gaussian_taps
 from vernier.metrics.protocol import prepare
 
 _WINDOW = 11
@@ -41,22 +40,13 @@ def ssim(
         raise ValueError(
             f"SSIM needs {_WINDOW}x{_WINDOW} pixels after the crop, got {a.shape[-2]}x{a.shape[-1]}"
         )
-    leading = a.shape[:-2]
-    a, b = (x.reshape(-1, 1, *x.shape[-2:]) for x in (a, b))
-    mean_a, mean_b, mean_aa, mean_bb, mean_ab = _blur(torch.cat([a, b, a * a, b * b, a * b])).chunk(
-        5
+    taps = gaussian_taps(_WINDOW, _SIGMA)
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = (
+        filter_valid(x, taps) for x in (a, b, a * a, b * b, a * b)
     )
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     covariance = mean_ab - mean_a * mean_b
     variances = (mean_aa - mean_a**2) + (mean_bb - mean_b**2)
     score = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     score = score / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
-    return score.mean(dim=(-2, -1)).reshape(leading).mean(-1)
-
-
-def _blur(x: Tensor) -> Tensor:
-    """Separable Gaussian over the valid region; (N, 1, H, W) -> (N, 1, H-10, W-10)."""
-    offsets = torch.arange(_WINDOW, dtype=x.dtype, device=x.device) - _WINDOW // 2
-    kernel = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
-    kernel = kernel / kernel.sum()
-    return F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+    return score.mean(dim=(-3, -2, -1))
