@@ -189,7 +189,7 @@ class _Custom:
             "has (body|activations).2.weight, which SESR does not know",
         ),
         ("a.safetensors", lambda p: _altered_card(p, colour="x"), "unknown card fields colour"),
-        ("a.safetensors", lambda p: _altered_card(p, architecture="hat"), "unknown architecture"),
+        ("a.safetensors", lambda p: _altered_card(p, architecture="hut"), "unknown architecture"),
         (
             "a.safetensors",
             lambda p: save_file(
@@ -199,9 +199,9 @@ class _Custom:
         ),
         ("a.pt", lambda p: p.write_bytes(b"no"), "not a readable checkpoint"),
         ("a.pt", lambda p: p.write_bytes(b""), "not a readable checkpoint"),
-        ("a.pt", lambda p: torch.save(_Custom(), p), "not a readable checkpoint"),
-        ("a.pt", lambda p: torch.save([1], p), "not a checkpoint of Vernier"),
-        ("a.pt", lambda p: torch.save({"state_dict": {}}, p), "not a checkpoint of Vernier"),
+        ("a.pt", lambda p: torch.save(_Custom(), p), "holds Python objects besides"),
+        ("a.pt", lambda p: torch.save([1], p), "holds no tensors by name"),
+        ("a.pt", lambda p: torch.save({"state_dict": {}}, p), "holds no tensors by name"),
         ("a.ckpt", lambda p: _checkpoint(p, model={"name": "sesr-m3"}), "tell name and scale"),
         (
             "a.ckpt",
@@ -216,7 +216,7 @@ class _Custom:
         ("a.npz", lambda p: p.write_bytes(b"no"), "not a readable npz"),
         ("a.npz", lambda p: np.savez(p, x=np.zeros(1)), "no official SESR weights"),
         ("a.npz", lambda p: np.savez(p, x=np.array([_Custom()])), "not a readable npz"),
-        ("a.onnx", lambda p: p.write_bytes(b""), "weights are .safetensors, .pt, .ckpt or .npz"),
+        ("a.onnx", lambda p: p.write_bytes(b""), "weights are .safetensors, .pth, .pt, .ckpt"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_line(
@@ -231,7 +231,9 @@ def test_a_file_that_does_not_fit_is_one_line(
 
 
 def test_neither_file_nor_model() -> None:
-    with pytest.raises(InputError, match=r"sesr-m33 is neither a file nor a model \(did you mean"):
+    with pytest.raises(
+        InputError, match=r"sesr-m33 is neither a weight file nor a model \(did you mean"
+    ):
         load_model("sesr-m33")
     with pytest.raises(InputError, match=r"no weight file nowhere\.safetensors"):
         read_weights("nowhere.safetensors")

@@ -1,4 +1,4 @@
-"""Trained weights in and out: our safetensors, our training checkpoints, official SESR arrays."""
+"""Trained weights in and out: our safetensors, our training checkpoints, published files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +19,38 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from vernier.errors import InputError
-from vernier.models.cards import Card, file_sha256, load_card, read_weights, shipped_weights
-from vernier.models.layers import Model
-from vernier.models.registry import (
-    build,
-    create_model,
-    family_entry,
-    get_entry,
-    list_models,
-    nearest,
+from vernier.models.cards import (
+    Card,
+    check_sha256,
+    file_sha256,
+    load_card,
+    read_weights,
+    shipped_weights,
+    weight_file,
 )
+from vernier.models.layers import Model
+from vernier.models.published import recognise
+from vernier.models.registry import build, create_model, family_entry, get_entry, list_models
 from vernier.models.sesr_official import import_official
 
-__all__ = ["load_model", "new_card", "read_weights", "save_weights"]
+__all__ = ["load_model", "new_card", "read_weights", "save_weights", "write_whole"]
+
+# Where published checkpoints keep their tensors, the best first; else they are at the top.
+_STATE_KEYS = ("params_ema", "params", "state_dict")
+# What unpickling raises for a file that is damaged or something else.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+# What wrappers put before every name.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net_g.", "generator.")
 
 
 def new_card(model: Model, name: str) -> Card:
@@ -87,9 +107,9 @@ def save_weights(model: Model, path: Path | str, card: Card) -> Card:
         "form": card.form,
         "card": card.to_json(),
     }
-    _write(path, save(tensors, metadata))
+    write_whole(path, save(tensors, metadata))
     card = replace(card, sha256=file_sha256(path))
-    _write(path.with_suffix(".json"), card.to_json().encode())
+    write_whole(path.with_suffix(".json"), card.to_json().encode())
     return card
 
 
@@ -98,8 +118,10 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
 
     Args:
         name_or_path: a registry name (weights that come with the package), or a file: our
-            ``.safetensors``, a checkpoint of our training (``.pt``, ``.ckpt``), whose averaged
-            weights are preferred, or official SESR arrays (``.npz``, see `import_official`).
+            ``.safetensors``; a checkpoint of our training (``.pt``, ``.ckpt``), whose averaged
+            weights are preferred; a checkpoint as authors publish it (``.pth``, ``.pt``, ``.ckpt``;
+            see `published.recognise`), whose ``params_ema`` are preferred to ``params`` and
+            ``state_dict``; or official SESR arrays (``.npz``, see `import_official`).
         scale: chooses among a name's weights; a file must agree with it.
 
     Raises:
@@ -108,21 +130,15 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
     """
     if isinstance(name_or_path, str) and name_or_path in list_models():
         return _load_shipped(name_or_path, scale)
-    path = Path(name_or_path)
-    if not path.is_file():
-        hint = nearest(str(name_or_path), list_models())
-        raise InputError(
-            f"{name_or_path} is neither a file nor a model{hint}; "
-            f"models: {', '.join(list_models())}"
-        )
+    path = weight_file(name_or_path)
     if path.suffix == ".safetensors":
         model, card = _load_safetensors(path)
-    elif path.suffix in (".pt", ".ckpt"):
-        model, card = _load_training_checkpoint(path)
+    elif path.suffix in (".pth", ".pt", ".ckpt"):
+        model, card = _load_checkpoint(path)
     elif path.suffix == ".npz":
         model, card = _load_official(path)
     else:
-        raise InputError(f"{path}: weights are .safetensors, .pt, .ckpt or .npz")
+        raise InputError(f"{path}: weights are .safetensors, .pth, .pt, .ckpt or .npz")
     if scale is not None and scale != card.scale:
         raise InputError(f"{path} is a model for scale {card.scale}, not {scale}")
     return model, card
@@ -132,8 +148,7 @@ def _load_shipped(name: str, scale: int | None) -> tuple[Model, Card]:
     path = shipped_weights(name, scale)
     model, embedded = _load_safetensors(path)
     card = load_card(name, embedded.scale)
-    if card.sha256 != file_sha256(path):
-        raise InputError(f"{path} is damaged: its sha256 is not that of its card; reinstall")
+    check_sha256(path, card)
     return model, card
 
 
@@ -145,14 +160,45 @@ def _load_safetensors(path: Path) -> tuple[Model, Card]:
     return model.eval(), card
 
 
-def _load_training_checkpoint(path: Path) -> tuple[Model, Card]:
+def _load_checkpoint(path: Path) -> tuple[Model, Card]:
+    content = _read_checkpoint(path)
+    if isinstance(content, dict) and {"model", "weights"} <= content.keys():
+        return _load_training_checkpoint(content, path)
+    return _load_published(content, path)
+
+
+def _read_checkpoint(path: Path) -> object:
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a readable checkpoint: {reason}") from error
-    if not isinstance(checkpoint, dict) or not {"model", "weights"} <= checkpoint.keys():
-        raise InputError(f"{path} is not a checkpoint of Vernier: it has no 'model' and 'weights'")
+        damaged = _damaged_part(path)
+        content: object = (
+            None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except PermissionError as error:
+        raise InputError(f"{path} is not a readable checkpoint: {error.strerror}") from error
+    except _UNREADABLE as error:
+        if "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} holds Python objects besides its tensors, which may run code when loaded: "
+                "save its state_dict() alone"
+            ) from error
+        # Torch's own words go over many lines and advise to load it unsafely.
+        raise InputError(
+            f"{path} is not a readable checkpoint: it is damaged, cut off or no file of torch"
+        ) from error
+    if damaged:
+        raise InputError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
+    return content
+
+
+def _damaged_part(path: Path) -> str | None:
+    """Torch writes checksums, but does not look at them."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as file:
+        return file.testzip()
+
+
+def _load_training_checkpoint(checkpoint: dict[str, Any], path: Path) -> tuple[Model, Card]:
     config = checkpoint["model"]
     if not isinstance(config, dict) or not {"name", "scale"} <= config.keys():
         raise InputError(f"{path}: its 'model' does not tell name and scale")
@@ -162,6 +208,29 @@ def _load_training_checkpoint(path: Path) -> tuple[Model, Card]:
     _load_state(model, checkpoint.get("ema") or checkpoint["weights"], path)
     deployed = model.deploy().eval()
     return deployed, new_card(deployed, config["name"])
+
+
+def _load_published(content: object, path: Path) -> tuple[Model, Card]:
+    for key in _STATE_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"{path} holds no tensors by name")
+    for key, tensor in content.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise InputError(f"{path}: {key!r} is no tensor but of type {type(tensor).__name__}")
+    state = dict(content)
+    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), ""):
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    try:
+        found = recognise(state)
+        model = build(family_entry(found.architecture), found.scale, found.config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    _load_state(model, found.state, path)
+    deployed = model.deploy().eval()
+    return deployed, replace(new_card(deployed, found.name), notes=found.notes)
 
 
 def _load_official(path: Path) -> tuple[Model, Card]:
@@ -184,8 +253,9 @@ def _load_official(path: Path) -> tuple[Model, Card]:
 def _load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load exactly, or say in one line what does not fit."""
     wanted = model.state_dict()
-    for key in wanted.keys() - state.keys():
-        raise InputError(f"{path} lacks {key}, which {type(model).__name__} needs")
+    for key in wanted:
+        if key not in state:
+            raise InputError(f"{path} lacks {key}, which {type(model).__name__} needs")
     for key, tensor in state.items():
         if key not in wanted:
             raise InputError(f"{path} has {key}, which {type(model).__name__} does not know")
@@ -196,7 +266,7 @@ def _load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
     model.load_state_dict(state)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """All or nothing: a temporary file in the same folder takes the name only when complete."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

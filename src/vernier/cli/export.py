@@ -1,0 +1,39 @@
+"""`vernier export`: a trained model as a file for other tools."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vernier.cli.app import app, stderr
+
+
+class ExportFormat(StrEnum):
+    PTH = "pth"
+    SAFETENSORS = "safetensors"
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model's name or a weight file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    scale: Annotated[
+        int | None, typer.Option("--scale", "-s", help="Which of a name's weights.")
+    ] = None,
+    as_format: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            "--format", help="pth: as the authors' code loads it. By the suffix if left out."
+        ),
+    ] = None,
+) -> None:
+    """Write a model's weights for other tools, or another tool's weights for Vernier."""
+    from vernier.export import export_weights
+    from vernier.models import load_model
+
+    network, card = load_model(model, scale)
+    export_weights(network, card, output, None if as_format is None else as_format.value)
+    stderr.print(f"{card.name} x{card.scale} written to {output}", markup=False, highlight=False)
