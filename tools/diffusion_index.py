@@ -150,7 +150,7 @@ def scatter(report: dict[str, Any]) -> Image.Image:
         draw.line((margin - 5, y, margin, y), fill="black")
         draw.text((margin - 8, y), f"{quality:.1f}", "black", font, anchor="rm")
     draw.text((width / 2, height - 14), "diffusion index", "black", font, anchor="mm")
-    draw.text((8, margin / 2), "PSNR of the patch, dB", "black", font, anchor="lm")
+    draw.text((8, margin / 2), "PSNR, dB", "black", font, anchor="lm")
     for i, (name, values) in enumerate(points.items()):
         colour = COLOURS[i % len(COLOURS)]
         for point in values:
