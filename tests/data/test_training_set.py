@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from vernier.data.fusion import FusionScene
 from vernier.data.pictures import list_pictures, read_uint8
-from vernier.data.training_set import TrainingSet, fingerprint, to_colour
+from vernier.data.training_set import FusionSet, TrainingSet, fingerprint, to_colour
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, rgb_to_luma
 from vernier.io import Picture, write_picture
@@ -161,3 +162,50 @@ def test_a_fingerprint_sees_bytes_and_names(folder: Path, tmp_path: Path) -> Non
     content[-1] ^= 1
     copies[0].write_bytes(content)
     assert fingerprint(paths).sha256 != fingerprint(copies).sha256
+
+
+def test_real_world_crops_are_made_anew_and_in_parts(folder: Path) -> None:
+    data = TrainingSet(
+        list_pictures([folder]), scale=1, colour="rgb", patch_size=12, degradation="real-world"
+    )
+    whole = data.batch(seed=1, step=4, batch_size=4)
+    assert [crops.shape for crops in whole] == [(4, 3, 12, 12)] * 2
+    parts = [data.batch(seed=1, step=4, batch_size=4, part=slice(i, i + 2)) for i in (0, 2)]
+    torch.testing.assert_close(torch.cat([part[1] for part in parts]), whole[1], rtol=0, atol=0)
+    torch.testing.assert_close(
+        torch.cat([part[0] for part in parts]), whole[0], rtol=0, atol=1.01 / 255
+    )
+    assert not torch.equal(whole[0], whole[1])
+    luma = TrainingSet(
+        list_pictures([folder]), scale=1, colour="luma", patch_size=12, degradation="real-world"
+    )
+    assert luma.batch(seed=1, step=4, batch_size=4)[0].shape == (4, 1, 12, 12)
+
+
+def test_augmentation_may_be_mirroring_alone_or_none(folder: Path) -> None:
+    path = folder / "c.png"
+    hr = to_colour(read_uint8(path).float() / 255, "luma")[0]
+    for augmentation, expected in (("none", {0}), ("horizontal", {0, 4})):
+        data = TrainingSet([path], scale=1, colour="luma", patch_size=38, augmentation=augmentation)
+        _, crops = data.batch(seed=0, step=0, batch_size=8)
+        views = _dihedral(hr)
+        found = {next(k for k in range(8) if torch.equal(views[k], crop[0])) for crop in crops}
+        assert found == expected
+
+
+def test_scenes_are_cut_alike_in_all_layers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scenes = []
+    for name, height, width in (("a", 6, 9), ("b", 8, 7), ("small", 3, 9)):
+        lr = torch.rand(5, height, width, generator=generator)
+        up = lr.repeat_interleave(4, 1).repeat_interleave(4, 2)
+        scenes.append(FusionScene(name, up + 1, lr, up[:3] + 2, up))
+    data = FusionSet(scenes, scale=4, patch_size=5, augmentation="dihedral")
+    assert data.too_small == ["small"]
+    lr, guide, upsampled, hr = data.batch(seed=0, step=0, batch_size=16)
+    assert (lr.shape, guide.shape, hr.shape) == ((16, 5, 5, 5), (16, 3, 20, 20), (16, 5, 20, 20))
+    assert torch.equal(upsampled, lr.repeat_interleave(4, 2).repeat_interleave(4, 3))
+    assert torch.equal(hr, upsampled + 1)
+    assert torch.equal(guide, upsampled[:, :3] + 2)
+    with pytest.raises(InputError, match="no sharp cube"):
+        FusionSet([scenes[0]._replace(gt=None)], scale=4, patch_size=5)

@@ -19,6 +19,7 @@ from torch import Tensor
 from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, rgb_to_luma
+from vernier.imaging.degradation import degrade
 
 if TYPE_CHECKING:
     from vernier.data.fusion import FusionScene
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Augmentation",
     "CropSet",
+    "Degradation",
     "Fingerprint",
     "FusionSet",
     "TrainingSet",
@@ -37,6 +39,10 @@ __all__ = [
 
 Colour = Literal["luma", "rgb"]
 Augmentation = Literal["dihedral", "horizontal", "none"]
+Degradation = Literal["bicubic", "real-world"]
+
+# LR pixels around a crop that is degraded: room for the blurs, and for each phase of JPEG's blocks.
+_MARGIN = 8
 
 # Which of the three bits of a transform (flip rows, flip columns, transpose) may be set.
 _TRANSFORMS: dict[Augmentation, int] = {"dihedral": 0b111, "horizontal": 0b010, "none": 0}
@@ -70,7 +76,7 @@ class CropSet:
         device: where batches go; the pixels stay there too if they fit into half of what is free.
     """
 
-    too_small: Sequence[Path | str]
+    too_small: Sequence[Path] | Sequence[str]
     """What was left out because a patch does not fit into it."""
 
     def __init__(
@@ -169,6 +175,8 @@ class TrainingSet(CropSet):
             of the unrounded picture.
         weights: one a picture, how often its pixels are drawn relative to the others' (all alike).
         downscales: factors at most 1; each picture enters once reduced by each of them.
+        degradation: how LR come about: by MATLAB's bicubic, or as `vernier.imaging.degradation`
+            makes them, anew in each step, from crops that are larger by a margin.
         augmentation, device: see `CropSet`.
         progress: called after each picture with (done, total).
 
@@ -187,48 +195,73 @@ class TrainingSet(CropSet):
         rounded_lr: bool = False,
         weights: Sequence[float] | None = None,
         downscales: Sequence[float] = (1.0,),
+        degradation: Degradation = "bicubic",
         augmentation: Augmentation = "dihedral",
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        lr_parts: list[Tensor] = []
-        hr_parts: list[Tensor] = []
+        self.too_small: list[Path] = []
+        self.scale, self.colour, self.degradation = scale, colour, degradation
+        self.margin = _MARGIN if degradation == "real-world" else 0
+        side = patch_size + 2 * self.margin
+        layers: list[tuple[list[Tensor], int]] = [([], 1), ([], scale)]
+        if degradation == "real-world":
+            # LR are made from the crops, in each step anew.
+            layers = [([], scale)]
         sizes: list[tuple[int, int]] = []
         used_weights: list[float] = []
-        too_small: list[Path] = []
         for done, (path, weight) in enumerate(
             zip(paths, weights or [1.0] * len(paths), strict=True), start=1
         ):
             whole = read_uint8(path)
             for factor in downscales:
                 picture = whole if factor == 1 else imresize_uint8(whole, factor)
-                rows, columns = (side // scale for side in picture.shape[-2:])
-                if min(rows, columns) < patch_size:
+                rows, columns = (length // scale for length in picture.shape[-2:])
+                if min(rows, columns) < side:
                     if factor == max(downscales):
-                        too_small.append(path)
+                        self.too_small.append(path)
                     continue
                 picture = picture[:, : rows * scale, : columns * scale]
-                lr, hr = _make_pair(picture, scale, colour, rounded_lr)
-                lr_parts.append(lr)
-                hr_parts.append(hr)
+                if degradation == "real-world":
+                    made: tuple[Tensor, ...] = (to_colour(picture, "rgb"),)
+                else:
+                    made = _make_pair(picture, scale, colour, rounded_lr)
+                for (pictures, _), one in zip(layers, made, strict=True):
+                    pictures.append(one)
                 sizes.append((rows, columns))
                 used_weights.append(weight)
             if progress is not None:
                 progress(done, len(paths))
         if not sizes:
             raise InputError(
-                f"none of {len(paths)} training pictures is {patch_size * scale} pixels a side; "
+                f"none of {len(paths)} training pictures is {side * scale} pixels a side; "
                 "lower data.patch_size or give larger pictures"
             )
-        self.too_small = too_small
         super().__init__(
-            [(lr_parts, 1), (hr_parts, scale)],
+            layers,
             sizes,
-            patch_size=patch_size,
+            patch_size=side,
             weights=used_weights,
             augmentation=augmentation,
             device=device,
         )
+
+    def batch(
+        self, *, seed: int, step: int, batch_size: int, part: slice = slice(None)
+    ) -> tuple[Tensor, ...]:
+        crops = super().batch(seed=seed, step=step, batch_size=batch_size, part=part)
+        if self.degradation == "bicubic":
+            return crops
+        (hr,) = crops
+        # Another stream than that of the crops.
+        source = generator_of(seed + 1, step)
+        noise = int(torch.randint(2**31, (), generator=source))
+        top, left = torch.randint(2 * self.margin + 1, (2,), generator=source).tolist()
+        lr = degrade(hr, self.scale, seed=noise, batch_size=batch_size, part=part)
+        side, s = self.patch_size - 2 * self.margin, self.scale
+        lr = lr[..., top : top + side, left : left + side]
+        hr = hr[..., top * s : (top + side) * s, left * s : (left + side) * s]
+        return to_colour(lr, self.colour).contiguous(), to_colour(hr, self.colour).contiguous()
 
 
 class FusionSet(CropSet):

@@ -66,6 +66,9 @@ class DataRecipe(_Strict):
     """Crops in an optimisation step, over all devices and accumulation steps."""
     rounded_lr: bool = False
     """LR rounded to 8 bits, as the benchmarks' files are."""
+    degradation: Literal["bicubic", "real-world"] = "bicubic"
+    """How LR come about: MATLAB's bicubic, or blur, resize, noise and JPEG, all of it twice, drawn
+    anew in each step."""
     augmentation: Literal["dihedral", "horizontal", "none"] = "dihedral"
     """Flips and turns of the crops: all eight, mirroring alone, or none."""
 
@@ -75,6 +78,8 @@ class DataRecipe(_Strict):
             raise ValueError("give validation folders or hold_out, not both")
         if not self.train:
             raise ValueError("train names no folder")
+        if self.rounded_lr and self.degradation != "bicubic":
+            raise ValueError("rounded_lr belongs to the bicubic degradation; others always round")
         if not self.downscales:
             raise ValueError("downscales is empty; [1.0] takes the pictures as they are")
         if self.weights and len(self.weights) != len(self.train):

@@ -225,17 +225,22 @@ class _Run:
                 rounded_lr=recipe.rounded_lr,
                 weights=[weight_of[path] for path in paths],
                 downscales=recipe.downscales,
+                degradation=recipe.degradation,
                 augmentation=recipe.augmentation,
                 device=self.device,
                 progress=lambda done, total: bar(done, ""),
             )
-        validation = PictureValidation(kept, scale=model.scale, colour=model.colour)
+        validation = PictureValidation(
+            kept, scale=model.scale, colour=model.colour, degradation=recipe.degradation
+        )
         return data, validation, fingerprint(paths)
 
     def _load_scenes(self, model: FusionModel) -> tuple[CropSet, ValidationSet, Fingerprint]:
         recipe = self.recipe.data
-        if recipe.rounded_lr or recipe.downscales != [1.0]:
-            raise InputError("data.rounded_lr and data.downscales are for photographs alone")
+        if recipe.rounded_lr or recipe.downscales != [1.0] or recipe.degradation != "bicubic":
+            raise InputError(
+                "data.rounded_lr, data.downscales and data.degradation are for photographs alone"
+            )
         weighted = [
             (scene, weight)
             for path, weight in zip(recipe.train, recipe.weights or [1.0] * len(recipe.train))

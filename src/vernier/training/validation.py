@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from vernier.data.pictures import read_uint8
-from vernier.data.training_set import Colour, sharp_cube, to_colour
+from vernier.data.training_set import Colour, Degradation, sharp_cube, to_colour
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8
+from vernier.imaging.degradation import degrade
 from vernier.metrics import psnr, ssim
 from vernier.metrics.spectral import cube_psnr, cube_ssim, ergas, sam
 
@@ -90,23 +91,35 @@ class ValidationSet:
 class PictureValidation(ValidationSet):
     """HR pictures with their benchmark LR, in the model's colour; the papers' protocol.
 
+    Under the real-world degradation each picture has one LR, always the same.
+
     Raises:
         InputError: a picture is too small to be measured.
     """
 
     metrics = ("psnr", "ssim")
 
-    def __init__(self, paths: Sequence[Path], *, scale: int, colour: Colour) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        scale: int,
+        colour: Colour,
+        degradation: Degradation = "bicubic",
+    ) -> None:
         cases = []
-        for path in paths:
+        for number, path in enumerate(paths):
             picture = read_uint8(path)
             rows, columns = (side // scale * scale for side in picture.shape[-2:])
             if min(rows, columns) < _SMALLEST + 2 * scale:
                 raise InputError(f"{path} is too small to validate on; leave it out")
             picture = picture[:, :rows, :columns]
-            lr = to_colour(imresize_uint8(picture, 1 / scale).float() / 255, colour)
-            hr = to_colour(picture.float() / 255, colour)
-            cases.append(_Case(path.name, (lr,), hr))
+            hr = picture.float() / 255
+            if degradation == "bicubic":
+                lr = imresize_uint8(picture, 1 / scale).float() / 255
+            else:
+                lr = degrade(to_colour(hr, "rgb")[None], scale, seed=number)[0]
+            cases.append(_Case(path.name, (to_colour(lr, colour),), to_colour(hr, colour)))
         super().__init__(cases, scale)
 
     def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]:
