@@ -256,7 +256,8 @@ class _BiasedAttention(nn.Module):
     def bias(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
         """(1, heads, queries, keys); remembered as long as the table stays as it is."""
         table = self.relative_position_bias_table
-        if (table.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+        trained = table.requires_grad and torch.is_grad_enabled()
+        if trained or _tracing() or torch.compiler.is_compiling():
             return self._gather_bias(positions, dtype)
         version = None if table.is_inference() else table._version
         key = (dtype, table.device, table.data_ptr(), version)
