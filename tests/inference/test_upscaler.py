@@ -25,9 +25,21 @@ Photo = Callable[..., np.ndarray]
 def named(weights: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A model that comes with weights for x2 and x4, but not x3."""
     for scale in (2, 4):
-        shutil.copy(weights[scale], tmp_path)
+        for suffix in (".safetensors", ".json"):
+            shutil.copy(weights[scale].with_suffix(suffix), tmp_path)
     monkeypatch.setattr(cards, "WEIGHTS_FOLDER", tmp_path)
     return "sesr-m3"
+
+
+def test_damaged_weights_of_the_package_are_refused(named: str, tmp_path: Path) -> None:
+    path = tmp_path / "sesr-m3-x2.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # of an array: the file is still readable
+    path.write_bytes(data)
+    for engine in ("openvino", "torch"):
+        with pytest.raises(InputError, match="is damaged: its sha256 is not that of its card"):
+            Upscaler(named, scale=2, engine=engine)
+    assert Upscaler(named, scale=4).scale == 4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 4), (33, 47)])
@@ -172,7 +184,7 @@ def test_settings_and_pixels_that_cannot_be_used_are_refused(weights: dict[int, 
         Upscaler(weights[2], tile=-3)
     with pytest.raises(InputError, match="did you mean 'sesr-m5'"):
         Upscaler("sesr-m55")
-    with pytest.raises(InputError, match="no weight file"):
+    with pytest.raises(InputError, match="neither a weight file nor a model"):
         Upscaler("missing.safetensors")
     upscaler = Upscaler(weights[2])
     with pytest.raises(InputError, match="expected pixels"):

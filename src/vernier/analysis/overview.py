@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+import torch
 
 from vernier.analysis.complexity import complexity
-from vernier.models.cards import Card, load_card, weights_path
+from vernier.models.cards import Card, available_scales, load_card, weights_path
 from vernier.models.checkpoints import load_model
+from vernier.models.layers import Model
 from vernier.models.registry import create_model, get_entry, list_models
 
 __all__ = ["OUTPUT_SIZE", "Overview", "overviews"]
 
 OUTPUT_SIZE = (720, 1280)
+# Networks for fusion work at the guide's size: their cost hardly depends on the scale.
+_MANY, _TYPICAL_SCALE = 4, 4
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Overview:
         parameters: of the deployed network, all of them.
         macs: multiply-accumulates for one picture of `OUTPUT_SIZE`; where the scale does not divide
             it, for the next larger one.
+        macs_without_attention: the same as papers print that leave the attention's products out,
+            see `vernier.analysis.complexity.Complexity`.
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
         card: of the weights that come with the package, or of the file; None = no weights.
     """
@@ -33,6 +39,7 @@ class Overview:
     scale: int
     parameters: int
     macs: int
+    macs_without_attention: int
     receptive_radius: int | None
     card: Card | None
 
@@ -42,33 +49,40 @@ def overviews(model: str | None = None, scale: int | None = None) -> list[Overvi
 
     Args:
         model: a registry name or a weight file; None = every registry name.
-        scale: one scale; None = every scale the model is offered for.
+        scale: one scale; None = every scale the model is offered for, but in the list of all
+            models only one of those of a network that is the same at many.
 
     Raises:
         InputError: no such model, file or scale.
     """
-    if model is not None and model not in list_models() and Path(model).is_file():
+    if model is not None and model not in list_models():
         network, card = load_model(model, scale)
-        cost = complexity(network, _lr_size(card.scale))
-        return [
-            Overview(model, card.scale, cost.parameters, cost.macs, card.receptive_radius, card)
-        ]
+        return [_overview(model, network, card)]
     found = []
     for entry in map(get_entry, list_models() if model is None else [model]):
-        for each in entry.scales if scale is None else (scale,):
-            cost = complexity(create_model(entry.name, scale=each), _lr_size(each))
+        scales = entry.scales if scale is None else (scale,)
+        if model is None and scale is None and len(scales) > _MANY:
+            scales = available_scales(entry.name) or (_TYPICAL_SCALE,)
+        for each in scales:
+            # Counted, not run: no numbers need be drawn for it.
+            with torch.device("meta"):
+                network = create_model(entry.name, scale=each)
             card_or_none = load_card(entry.name, each) if weights_path(entry.name, each) else None
-            found.append(
-                Overview(
-                    entry.name,
-                    each,
-                    cost.parameters,
-                    cost.macs,
-                    entry.receptive_radius,
-                    card_or_none,
-                )
-            )
+            found.append(_overview(entry.name, network, card_or_none))
     return found
+
+
+def _overview(name: str, network: Model, card: Card | None) -> Overview:
+    cost = complexity(network, _lr_size(network.scale))
+    return Overview(
+        model=name,
+        scale=network.scale,
+        parameters=cost.parameters,
+        macs=cost.macs,
+        macs_without_attention=cost.macs_without_attention,
+        receptive_radius=network.receptive_radius,
+        card=card,
+    )
 
 
 def _lr_size(scale: int) -> tuple[int, int]:

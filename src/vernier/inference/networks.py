@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from vernier.errors import InputError
-from vernier.models.cards import Card, available_scales, read_weights, shipped_weights
-from vernier.models.registry import family_entry, get_entry, list_models
+from vernier.models.cards import (
+    Card,
+    available_scales,
+    check_sha256,
+    load_card,
+    read_weights,
+    shipped_weights,
+    weight_file,
+)
+from vernier.models.registry import family_entry, list_models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,12 +92,16 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
         scales = available_scales(name)
         if not scales:
             shipped_weights(name)  # raises, and says what to do
-        return {s: partial(_from_safetensors, shipped_weights(name, s)) for s in scales}
-    path = Path(model)
-    if not path.suffix:
-        get_entry(str(model))  # raises, and offers the nearest name
+        return {s: partial(_shipped, name, s) for s in scales}
+    path = weight_file(model)
     network = _from_safetensors(path) if path.suffix == ".safetensors" else _from_checkpoint(path)
     return {network.scale: lambda: network}
+
+
+def _shipped(name: str, scale: int) -> Network:
+    path = shipped_weights(name, scale)
+    check_sha256(path, load_card(name, scale))
+    return _from_safetensors(path)
 
 
 def _from_safetensors(path: Path) -> Network:

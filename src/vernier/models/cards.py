@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vernier.errors import InputError
-from vernier.models.registry import get_entry
+from vernier.models.registry import get_entry, list_models, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +24,12 @@ __all__ = [
     "WEIGHTS_FOLDER",
     "Card",
     "available_scales",
+    "check_sha256",
     "file_sha256",
     "load_card",
     "read_weights",
     "shipped_weights",
+    "weight_file",
     "weights_path",
 ]
 
@@ -125,6 +127,21 @@ def shipped_weights(name: str, scale: int | None = None) -> Path:
     raise InputError(f"no weights of {name} for scale {scale} come with Vernier, only {offered}")
 
 
+def weight_file(name_or_path: str | Path) -> Path:
+    """The weight file that a user means with something that is no model's name.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise InputError(
+            f"{name_or_path} is neither a weight file nor a model"
+            f"{nearest(str(name_or_path), list_models())}; models: {', '.join(list_models())}"
+        )
+    return path
+
+
 def load_card(name: str, scale: int) -> Card:
     """The card of weights that come with the package.
 
@@ -159,6 +176,16 @@ def read_weights(path: Path | str) -> tuple[dict[str, np.ndarray], Card]:
     if metadata.get("format") != "vernier" or "card" not in metadata:
         raise InputError(f"{path} is a safetensors file, but not one that Vernier wrote")
     return arrays, Card.from_json(metadata["card"], str(path))
+
+
+def check_sha256(path: Path, card: Card) -> None:
+    """Make sure that weights which come with the package are those that their card speaks of.
+
+    Raises:
+        InputError: they are not.
+    """
+    if card.sha256 != file_sha256(path):
+        raise InputError(f"{path} is damaged: its sha256 is not that of its card; reinstall")
 
 
 def file_sha256(path: Path) -> str:
