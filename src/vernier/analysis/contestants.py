@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from vernier.errors import InputError
 from vernier.models import available_scales, list_models, load_model
+from vernier.models.devices import find_device
 from vernier.models.layers import Model
 
 __all__ = ["load_contestants"]
@@ -43,7 +41,8 @@ def load_contestants(
         stem = path.absolute().parent.name if path.stem == "weights" else path.stem
         base = source if source in list_models() else stem
         numbered = (base if i == 1 else f"{base} ({i})" for i in count(1))
-        found[next(name for name in numbered if name not in found)] = _moved(model, device)
+        moved = model.to(find_device(device))
+        found[next(name for name in numbered if name not in found)] = moved
     return scale, found
 
 
@@ -57,14 +56,3 @@ def _common_scale(sources: Sequence[str]) -> int:
         each = ", ".join(f"{s}: {sorted(scales)}" for s, scales in zip(sources, offered))
         raise InputError(f"the models have weights for no common scale ({each})")
     return 2 if 2 in common else min(common)
-
-
-def _moved(model: Model, device: str) -> Model:
-    moved: nn.Module = model
-    try:
-        moved = model.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device!r} cannot be used here: {reason}") from error
-    assert isinstance(moved, Model)
-    return moved

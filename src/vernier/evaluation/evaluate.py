@@ -25,6 +25,7 @@ from vernier.evaluation.report import (
 from vernier.imaging import imresize, imresize_uint8, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from vernier.metrics import psnr, ssim
 from vernier.models import list_models, load_model
+from vernier.models.devices import find_device
 
 __all__ = ["evaluate"]
 
@@ -84,7 +85,7 @@ def evaluate(
         raise InputError("no benchmark given; name at least one folder of pictures")
     if protocol.crop is not None and protocol.crop < 0:
         raise InputError(f"crop must be zero or more pixels, got {protocol.crop}")
-    device = _device(device)
+    device = find_device(device)
     loaded = [_load(source, scale) for source in models]
     scale = _common_scale(loaded) if scale is None else scale
     benchmarks = [find_benchmark(folder, scale) for folder in folders]
@@ -229,13 +230,3 @@ def _numbered(name: str, taken: list[str]) -> str:
     """The name, with a number from the second model of that name on."""
     candidates = (name if i == 1 else f"{name} ({i})" for i in count(1))
     return next(candidate for candidate in candidates if candidate not in taken)
-
-
-def _device(name: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {str(name)!r} cannot be used here: {reason}") from error
-    return device

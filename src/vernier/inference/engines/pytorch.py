@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Conv2d
 
-from vernier.errors import InputError
 from vernier.imaging.bicubic import peak_value, to_pixels
 from vernier.inference.compose import CARRY_RADIUS, composition
 from vernier.inference.networks import Network
+from vernier.models.devices import find_device
 
 __all__ = ["TorchEngine"]
 
@@ -30,18 +30,14 @@ class TorchEngine:
         device: any torch device.
 
     Raises:
-        InputError: torch does not know the device, or cannot use it here.
+        InputError: see `vernier.models.devices.find_device`.
     """
 
     def __init__(
         self, network: Network, precision: Literal["auto", "fp32", "bf16"], device: str
     ) -> None:
-        try:
-            self._device = torch.device(device)
-            module = network.module().to(self._device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"torch cannot use the device {device!r}: {reason}") from error
+        self._device = find_device(device)
+        module = network.module().to(self._device)
         self.name = "torch" if device == "cpu" else f"torch {device}"
         # torch's stubs know this argument for tensors only.
         self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
