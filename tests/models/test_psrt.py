@@ -222,9 +222,9 @@ def test_foreign_weights_are_refused(shared: Path) -> None:
     with pytest.raises(InputError, match="not the weights of a PSRT"):
         import_official({"a": torch.zeros(1)})
     lacking = {k: v for k, v in state.items() if not k.endswith("WA2.norm1.bias")}
-    with pytest.raises(InputError, match=r"lack body.0.wa2.norm1.bias"):
+    with pytest.raises(InputError, match=r"lack w.layers.0.layers.0.WA2.norm1.bias"):
         import_official(lacking, num_heads=4)
     with pytest.raises(InputError, match="have the unknown extra"):
         import_official({**state, "extra": torch.zeros(1)}, num_heads=4)
-    with pytest.raises(InputError, match=r"another shape of tail.bias"):
+    with pytest.raises(InputError, match=r"another shape of conv.0.bias"):
         import_official({**state, "conv.0.bias": torch.zeros(2)}, num_heads=4)

@@ -15,16 +15,29 @@ every window of every step is a run of neighbours and the shuffle swaps two axes
 
 Between head and tail nothing crosses the borders of blocks of twice the largest window (of one
 window without shuffle): the pyramid is one of window sizes, not of resolutions.
+
+With kernel attention (`vernier.models.kernel_attention`) the second half of every block's channels
+is convolved instead of attending, at the same place.
 """
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vernier.models.kernel_attention import (
+    VARIANTS,
+    FusedKernels,
+    KernelAttention,
+    switches_of,
+)
 from vernier.models.layers import (
     FusionModel,
     pad_to_multiple,
@@ -33,7 +46,7 @@ from vernier.models.layers import (
     window_partition,
 )
 
-__all__ = ["PSRT", "BlockOrder", "Shuffle", "WindowAttention", "win_shuffle"]
+__all__ = ["PSRT", "BlockOrder", "Shuffle", "WindowAttention", "fuse_kernels", "win_shuffle"]
 
 Shuffle = Literal["aligned", "misaligned", "none"]
 
@@ -99,34 +112,64 @@ class WindowAttention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Pre-norm transformer block: x + attention(LN x), then + MLP(LN), of ratio 4 with GELU.
+    """Pre-norm transformer block: x + mix(LN x), then + MLP(LN x), of ratio 4 with GELU.
+
+    ``mix`` is window attention, or where there is a kernel attention, window attention of the first
+    half of the channels and kernel attention of the second.
 
     Args:
+        num_heads: of the window attention.
         window_size: side of the windows that attend.
+        kernel_attention: of dim / 2 channels.
     """
 
-    def __init__(self, dim: int, num_heads: int, window_size: int, logit_scale: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        logit_scale: float,
+        kernel_attention: KernelAttention | None,
+    ) -> None:
         super().__init__()
         self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = WindowAttention(dim, num_heads, logit_scale)
+        attending = dim if kernel_attention is None else dim // 2
+        self.attention = WindowAttention(attending, num_heads, logit_scale)
+        self.kernel_attention: nn.Module | None = kernel_attention
+        self.normed = kernel_attention is None or kernel_attention.switches.normed
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
-    def mix(self, x: Tensor) -> Tensor:
-        """Normed tokens (blocks, side**2, dim) -> what is added to them."""
-        windows: Tensor = self.attention(x.reshape(-1, self.window_size**2, x.shape[-1]))
-        return windows.view(x.shape)
+    def forward(
+        self, x: Tensor, order: BlockOrder, size: tuple[int, int], moved: Literal[0, 1, -1] = 0
+    ) -> Tensor:
+        """(blocks, side**2, dim) -> the same; ``size`` is that of the map.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(blocks, side**2, dim) -> the same."""
-        return self.transform(x, self.mix(self.norm1(x)))
-
-    def transform(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """The shortcut and the MLP, after the tokens have been mixed."""
+        ``moved`` is what a later fork does: 1 = tokens are shuffled before they attend and the
+        result is added where the shuffle left it; -1 = the same with the inverse.
+        """
+        normed = self.norm1(x)
+        if self.kernel_attention is None:
+            mixed = self._attend(normed, order, size, moved)
+        else:
+            attending, convolved = normed.chunk(2, -1)
+            if not self.normed:
+                convolved = x.chunk(2, -1)[1]
+            convolved = order.to_tokens(self.kernel_attention(order.to_map(convolved, *size)))
+            mixed = torch.cat([self._attend(attending, order, size, moved), convolved], -1)
         x = x + mixed
         y: Tensor = x + self.mlp(self.norm2(x))
         return y
+
+    def _attend(
+        self, x: Tensor, order: BlockOrder, size: tuple[int, int], moved: Literal[0, 1, -1]
+    ) -> Tensor:
+        if moved:
+            shuffled = win_shuffle(order.to_map(x, *size), self.window_size, moved == -1)
+            x = order.to_tokens(shuffled)
+        windows: Tensor = self.attention(x.reshape(-1, self.window_size**2, x.shape[-1]))
+        return windows.view(x.shape)
 
 
 class PyramidStep(nn.Module):
@@ -134,54 +177,37 @@ class PyramidStep(nn.Module):
 
     def __init__(
         self,
-        dim: int,
-        num_heads: int,
-        window_size: int,
-        shuffle: Shuffle,
-        logit_scale: float,
+        wa1: AttentionBlock,
+        wa2: AttentionBlock,
+        wa3: AttentionBlock,
         *,
+        shuffle: Shuffle,
         dead_norms: bool,
     ) -> None:
         super().__init__()
-        self.window_size = window_size
+        self.wa1, self.wa2, self.wa3 = wa1, wa2, wa3
         self.shuffle: Shuffle = shuffle
-        self.wa1, self.wa2, self.wa3 = (
-            AttentionBlock(dim, num_heads, window_size, logit_scale) for _ in range(3)
-        )
         if dead_norms:
+            dim = self.wa1.norm1.normalized_shape
             self.dead = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
 
     def forward(self, x: Tensor, order: BlockOrder, size: tuple[int, int]) -> Tensor:
         """(blocks, side**2, dim) -> the same; ``size`` is that of the map."""
-        y: Tensor = self.wa1(x)
+        y: Tensor = self.wa1(x, order, size)
         if self.shuffle == "aligned":
-            y = self.wa3(self._swap(self.wa2(self._swap(y))))
+            y = self.wa3(self._swap(self.wa2(self._swap(y), order, size)), order, size)
         elif self.shuffle == "misaligned":
-            y = self._mixed_elsewhere(self.wa2, y, order, size, inverse=False)
-            y = self._mixed_elsewhere(self.wa3, y, order, size, inverse=True)
+            y = self.wa3(self.wa2(y, order, size, 1), order, size, -1)
         else:
-            y = self.wa3(self.wa2(y))
+            y = self.wa3(self.wa2(y, order, size), order, size)
         return x + y
 
     def _swap(self, x: Tensor) -> Tensor:
         """Shuffle, and its own inverse: in each square of 2 x 2 windows, window i gives its
         quarter j for window j's quarter i."""
         blocks, tokens, dim = x.shape
-        quarters = x.reshape(-1, 4, 4, self.window_size**2 // 4, dim).transpose(1, 2)
+        quarters = x.reshape(-1, 4, 4, self.wa1.window_size**2 // 4, dim).transpose(1, 2)
         return quarters.reshape(blocks, tokens, dim)
-
-    def _mixed_elsewhere(
-        self,
-        block: AttentionBlock,
-        x: Tensor,
-        order: BlockOrder,
-        size: tuple[int, int],
-        *,
-        inverse: bool,
-    ) -> Tensor:
-        """What a later fork does: mixed tokens are added where the shuffle left them."""
-        shuffled = win_shuffle(order.to_map(block.norm1(x), *size), self.window_size, inverse)
-        return block.transform(x, block.mix(order.to_tokens(shuffled)))
 
 
 def win_shuffle(x: Tensor, window_size: int, inverse: bool = False) -> Tensor:
@@ -215,12 +241,17 @@ class PSRT(FusionModel):
             shuffles inside the attention and adds the result without moving it back, so that
             content lands in places where it does not belong (kept to load its weights).
         logit_scale: see `WindowAttention`.
-        as_published: also allocate the parameters that the original of the two other forms has and
-            never reads (two LayerNorms in a step), for its exact parameter count.
+        kernel_attention: a row of `vernier.models.kernel_attention.VARIANTS`, "ka1" to "ka22".
+        kernel_attention_in: "all" blocks, or the "first" of each step's three.
+        switches: replace those of the row, for example {"kernel_size": 5}.
+        as_published: kernel attention with the mistakes of its authors' code, and for all but the
+            "aligned" form everything that their code allocates and never reads, so that parameter
+            counts are theirs exactly. The default allocates nothing that is not used.
 
-    All linear layers start from N(0, 0.01) and zero biases, the convolutions as PyTorch has them,
-    as in the authors' code. Sizes such as ``size_multiple`` and ``receptive_radius`` are counted
-    in guide pixels.
+    Linear layers start from N(0, 0.01) and zero biases, the convolutions as PyTorch has them, as in
+    the authors' code; inside kernel attention all start as PyTorch has them, because there several
+    lie one behind the other without a shortcut. ``size_multiple`` and ``receptive_radius`` are
+    counted in guide pixels.
     """
 
     architecture = "psrt"
@@ -238,6 +269,9 @@ class PSRT(FusionModel):
         num_heads: int = 8,
         shuffle: Shuffle = "aligned",
         logit_scale: float = 4.0,
+        kernel_attention: str | None = None,
+        kernel_attention_in: Literal["all", "first"] = "all",
+        switches: Mapping[str, Any] = MappingProxyType({}),
         as_published: bool = False,
     ) -> None:
         super().__init__()
@@ -250,6 +284,12 @@ class PSRT(FusionModel):
                 f"{num_steps} steps halve the window {num_steps} times (with the shuffle's cells), "
                 f"so its side must be a multiple of {2**num_steps}, not {window_size}"
             )
+        if kernel_attention_in not in ("all", "first"):
+            raise ValueError(f"kernel_attention_in is all or first, not {kernel_attention_in!r}")
+        if kernel_attention is None and switches:
+            raise ValueError("switches are those of a kernel_attention, and there is none")
+        if kernel_attention is not None and (embed % 2 or num_heads % 2):
+            raise ValueError("with kernel_attention, embed and num_heads must be even")
         self.scale = scale
         self.channels = bands
         self.guide_channels = guide_channels
@@ -260,25 +300,38 @@ class PSRT(FusionModel):
         self.num_heads = num_heads
         self.shuffle: Shuffle = shuffle
         self.logit_scale = logit_scale
+        self.kernel_attention = kernel_attention
+        self.kernel_attention_in: Literal["all", "first"] = kernel_attention_in
+        self.switches = dict(switches)
         self.as_published = as_published
-        self.size_multiple = window_size if shuffle == "none" else 2 * window_size
+        side = window_size if shuffle == "none" else 2 * window_size
+        self.size_multiple = side
 
-        self.order = BlockOrder(self.size_multiple, window_size // 2**num_steps)
+        def attention_block(step: int, position: int) -> AttentionBlock:
+            kernels, heads = None, num_heads
+            if kernel_attention is not None and (position == 0 or kernel_attention_in == "all"):
+                dead = VARIANTS[kernel_attention].dead if as_published else ()
+                chosen = switches_of(kernel_attention, switches, as_published=as_published)
+                kernels = KernelAttention(embed // 2, num_heads // 2, chosen, dead)
+                self.size_multiple = math.lcm(side, math.isqrt(chosen.num_windows))
+                # Half of the channels, half of the heads, but for where the fork forgot it.
+                if position == 0 or shuffle != "misaligned":
+                    heads = num_heads // 2
+            return AttentionBlock(embed, heads, window_size // 2**step, logit_scale, kernels)
+
+        self.order = BlockOrder(side, window_size // 2**num_steps)
         self.head = nn.Conv2d(bands + guide_channels, embed, 3, padding=1)
         self.body = nn.ModuleList(
             PyramidStep(
-                embed,
-                num_heads,
-                window_size // 2**step,
-                shuffle,
-                logit_scale,
+                *(attention_block(step, position) for position in range(3)),
+                shuffle=shuffle,
                 dead_norms=as_published and shuffle != "aligned",
             )
             for _ in range(num_blocks)
             for step in range(num_steps)
         )
         self.tail = nn.Conv2d(embed, bands, 3, padding=1)
-        self.apply(_initialise)
+        _initialise(self)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -293,21 +346,57 @@ class PSRT(FusionModel):
             "num_heads": self.num_heads,
             "shuffle": self.shuffle,
             "logit_scale": self.logit_scale,
+            "kernel_attention": self.kernel_attention,
+            "kernel_attention_in": self.kernel_attention_in,
+            "switches": dict(self.switches),
             "as_published": self.as_published,
         }
 
     @property
     def receptive_radius(self) -> int | None:
-        """Guide pixels on each side, of guide and upsampled cube, that an output pixel depends on.
+        """Guide pixels on each side, of guide and upsampled cube, that an output pixel depends on
+        at most.
 
         It holds where the picture begins at a multiple of ``size_multiple`` of the grid; a tile
-        must begin there too to be exact. None: everywhere ("misaligned" moves content globally).
+        must begin there too to be exact. None: everywhere, because the "misaligned" shuffle moves
+        content globally, or because kernels belong to windows that divide the whole map.
         """
         if self.shuffle == "misaligned":
             return None
-        side = self.size_multiple
-        # The tail, the block of the pixel that it reaches, the head.
-        return 1 + (side - 1) + 1
+        reach = 0
+        for start in range(self.order.side):
+            # How far right the tail, each block in turn, and the head can carry; mirrored, left.
+            end = start + 1
+            for step in reversed(list(self.body)):
+                assert isinstance(step, PyramidStep)
+                for block in (step.wa3, step.wa2, step.wa1):
+                    conv_reach = _conv_reach(block.kernel_attention)
+                    if conv_reach is None:
+                        return None
+                    window = block.window_size
+                    if block is step.wa2 and self.shuffle == "aligned":
+                        window *= 2
+                    end = max(end - end % window + window - 1, end + conv_reach)
+            reach = max(reach, end + 1 - start)
+        return reach
+
+    @property
+    def deployed(self) -> bool:
+        return not any(_fusible(module) for module in self.modules())
+
+    def deploy(self) -> PSRT:
+        """A copy whose kernel attentions are plain convolutions, where their kernels do not depend
+        on the input; same function."""
+        copied = copy.deepcopy(self)
+        for block in copied.modules():
+            if isinstance(block, AttentionBlock) and _fusible(block.kernel_attention):
+                assert isinstance(block.kernel_attention, KernelAttention)
+                block.kernel_attention = block.kernel_attention.fuse()
+        return copied
+
+    def skeleton(self) -> PSRT:
+        """An untrained network in the form that is executed; deployed weights load into it."""
+        return self.deploy()
 
     def forward(self, lr: Tensor, guide: Tensor, upsampled: Tensor | None = None) -> Tensor:
         """Fuse cubes with their guides.
@@ -360,9 +449,32 @@ class PSRT(FusionModel):
                 )
 
 
+def fuse_kernels(model: PSRT) -> PSRT:
+    """`PSRT.deploy`: variants 2-8, 10-16, 19 and 20 of kernel attention become plain convolutions.
+
+    One for the map (5-8, 10-13, 16, 19, 20), one for each window (2, 3), or both (4, 15); with the
+    GELU that 13 and 14 have. Networks whose kernels depend on the input are copied as they are.
+    """
+    return model.deploy()
+
+
+def _fusible(module: nn.Module | None) -> bool:
+    return isinstance(module, KernelAttention) and not module.switches.input_adaptive
+
+
+def _conv_reach(module: nn.Module | None) -> int | None:
+    if isinstance(module, KernelAttention):
+        return module.switches.local_reach
+    return module.local_reach if isinstance(module, FusedKernels) else 0
+
+
 def _initialise(module: nn.Module) -> None:
+    if isinstance(module, KernelAttention):
+        return
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d) and module.bias is not None:
         nn.init.zeros_(module.bias)
+    for child in module.children():
+        _initialise(child)

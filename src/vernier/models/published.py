@@ -25,6 +25,7 @@ _FAMILIES = MappingProxyType(
         "hat": "vernier.models.hat_official",
         "dctlsa": "vernier.models.grla_official",
         "grla-seq": "vernier.models.grla_official",
+        "psrt": "vernier.models.psrt_official",
     }
 )
 
