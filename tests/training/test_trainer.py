@@ -74,7 +74,8 @@ def _values(pictures: Path, output: Path, **changes: Any) -> dict[str, Any]:
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    return {"ema." + k: v for k, v in state["ema"].items()} | dict(state["weights"])
+    ema = state["ema"] or {}
+    return {"ema." + k: v for k, v in ema.items()} | dict(state["weights"])
 
 
 def _assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -121,6 +122,23 @@ def test_a_run_learns_and_leaves_everything_behind(pictures: Path, tmp_path: Pat
     torch.testing.assert_close(model(lr), from_checkpoint(lr))
 
 
+_GRLA = {
+    "name": "grla",
+    "scale": 2,
+    "overrides": {"num_features": 8, "num_blocks": 1, "num_heads": 2, "window_size": 4},
+}
+_HAT = {
+    "name": "hat",
+    "scale": 2,
+    "overrides": {
+        "embed_dim": 8,
+        "depths": [2],
+        "num_heads": [2],
+        "window_size": 4,
+        "squeeze_factor": 4,
+        "drop_path_rate": 0.5,
+    },
+}
 _PSRT = {
     "name": "psrt",
     "scale": 4,
@@ -139,7 +157,15 @@ _PSRT = {
             "clip_gradient_norm": 0.1,
             "precision": "bf16",
         },
-        {"precision": "fp16", "clip_gradient_norm": 1.0},
+        {
+            "model": {"name": "sesr-m3", "scale": 2, "form": "deployed"},
+            "precision": "fp16",
+            "clip_gradient_norm": 1.0,
+            "steps": 12,
+            "checkpoint_every": 5,
+        },
+        {"model": _GRLA, "steps": 12, "checkpoint_every": 5},
+        {"model": _HAT, "steps": 12, "checkpoint_every": 5, "precision": "bf16"},
         {
             "model": _PSRT,
             "data": "cubes",
@@ -147,7 +173,14 @@ _PSRT = {
             "ssim_weight": 0.1,
         },
     ],
-    ids=["collapsed-soap", "deployed-bf16-accumulated", "fp16", "fusion-adamw-ssim"],
+    ids=[
+        "collapsed-soap",
+        "deployed-bf16-accumulated",
+        "fp16",
+        "batch-norm",
+        "drop-path",
+        "fusion-adamw-ssim",
+    ],
 )
 def test_resumed_is_bit_equal_to_uninterrupted(
     pictures: Path, cubes: Path, tmp_path: Path, changes: dict[str, Any]
@@ -158,8 +191,9 @@ def test_resumed_is_bit_equal_to_uninterrupted(
     train(parse_recipe(_values(pictures, tmp_path / "a", **changes), "a"))
     first = parse_recipe(_values(pictures, tmp_path / "b", **changes), "b")
     folder = RunFolder(tmp_path / "b" / "run")
-    _stop_after(first, steps=23)
-    assert folder.load_checkpoint(folder.last)["step"] == 20
+    stop = 2 * first.checkpoint_every
+    _stop_after(first, steps=stop + 1)
+    assert folder.load_checkpoint(folder.last)["step"] == stop
     train(first, resume=True)
     _assert_equal(_weights(tmp_path / "a" / "run"), _weights(tmp_path / "b" / "run"))
     measured = ("step", "loss", "psnr", "ssim", "sam")
@@ -329,6 +363,25 @@ def test_scenes_that_do_not_fit_are_refused(
     with pytest.raises(InputError, match=expected):
         train(parse_recipe(_values(cubes, tmp_path, model=model, data=data), "recipe"))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_network_refuses_leaves_no_folder(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path, model=_HAT, precision="fp16")
+    with pytest.raises(InputError, match="hat cannot train so: .*use bfloat16 or float32"):
+        train(parse_recipe(values, "recipe"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_batch_norms_are_averaged_too(pictures: Path, tmp_path: Path) -> None:
+    train(parse_recipe(_values(pictures, tmp_path, model=_GRLA, steps=3, ema=0.5), "recipe"))
+    weights = _weights(tmp_path / "run")
+    moved = [key for key in weights if key.startswith("ema.") and key.endswith("running_mean")]
+    assert moved
+    for key in moved:
+        assert weights[key].abs().max() > 0
+        assert not torch.equal(weights[key], weights[key.removeprefix("ema.")])
+    counted = next(key for key in weights if key.endswith("num_batches_tracked"))
+    assert weights[counted] == 3
 
 
 def test_fp16_leaves_out_the_steps_whose_gradients_overflow(

@@ -161,6 +161,7 @@ class _Run:
                     f"{self.folder.path} is finished: all {recipe.steps} steps are done; raise "
                     "steps=... to go on"
                 )
+        self._try(averaged, data)
         if self.leader:
             # Only now: what cannot be read must not leave a folder behind.
             self.folder.open(recipe)
@@ -260,6 +261,15 @@ class _Run:
         )
         validation = FusionValidation(kept, scale=model.scale)
         return data, validation, fingerprint([Path(path) for path in recipe.train])
+
+    @torch.no_grad()
+    def _try(self, model: Model, data: CropSet) -> None:
+        """One crop, to hear now what the network refuses."""
+        *inputs, hr = data.batch(seed=self.recipe.seed, step=0, batch_size=1)
+        try:
+            self._loss(model, inputs, hr)
+        except ValueError as error:
+            raise InputError(f"{self.recipe.model.name} cannot train so: {error}") from error
 
     def _describe(
         self, model: Model, data: CropSet, validation: ValidationSet, seen: Fingerprint
