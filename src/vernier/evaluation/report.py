@@ -8,6 +8,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +29,11 @@ __all__ = [
     "Protocol",
     "Report",
     "Result",
+    "finite",
     "format_of",
+    "markdown_table",
+    "text_table",
+    "write_whole",
 ]
 
 Format = Literal["table", "markdown", "csv", "json"]
@@ -168,27 +173,18 @@ class Report:
             return json.dumps(self._to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         return {"table": self._table, "markdown": self._markdown, "csv": self._csv}[form]()
 
-    def write(self, path: str | Path, form: Format | None = None) -> None:
+    def write(self, path: str | Path, form: Format | None = None) -> list[Path]:
         """Write the report, whole or not at all; the suffix tells the form unless it is given.
+
+        Returns:
+            The file that was written.
 
         Raises:
             InputError: an unknown suffix and no form, or the file cannot be written.
         """
         path = Path(path)
-        text = self.render(form or format_of(path))
-        temporary = None
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-            raise
+        write_whole(path, self.render(form or format_of(path)))
+        return [path]
 
     def _grid(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows: a column per benchmark, and one beside it where something is printed."""
@@ -203,25 +199,10 @@ class Report:
         return header, [list(row) for row in zip(*columns, strict=True)]
 
     def _table(self) -> str:
-        header, rows = self._grid()
-        table = Table()
-        for i, title in enumerate(header):
-            table.add_column(title, justify="right" if i else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        # Names are shown as they are: brackets and colons in them are no markup.
-        console = Console(
-            file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False
-        )
-        console.print(table)
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue() + "\n".join([self.caption, *self._notes(), ""])
+        return text_table(*self._grid()) + "\n".join([self.caption, *self._notes(), ""])
 
     def _markdown(self) -> str:
-        header, rows = self._grid()
-        rule = ["---", *("---:" for _ in header[1:])]
-        lines = [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
-        return "\n".join([*lines, "", self.caption, *self._notes(), ""])
+        return markdown_table(*self._grid()) + "\n".join(["", self.caption, *self._notes(), ""])
 
     def _notes(self) -> list[str]:
         return [f"{facts.name}: {note}" for facts in self.benchmarks for note in facts.notes]
@@ -272,8 +253,8 @@ class Report:
                 {
                     "model": result.model,
                     "benchmark": result.benchmark,
-                    "psnr_db": _finite(result.psnr),
-                    "ssim": _finite(result.ssim),
+                    "psnr_db": finite(result.psnr),
+                    "ssim": finite(result.ssim),
                     "seconds": result.seconds,
                     "published": result.published
                     and {
@@ -285,8 +266,8 @@ class Report:
                     "images": [
                         {
                             "image": image.image,
-                            "psnr_db": _finite(image.psnr),
-                            "ssim": _finite(image.ssim),
+                            "psnr_db": finite(image.psnr),
+                            "ssim": finite(image.ssim),
                             "seconds": image.seconds,
                         }
                         for image in result.images
@@ -311,6 +292,54 @@ def format_of(path: Path) -> Format:
     return _SUFFIXES[path.suffix.lower()]
 
 
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """For the screen; the first ``names`` columns hold names, the others figures."""
+    table = Table()
+    for i, title in enumerate(header):
+        table.add_column(title, justify="left" if i < names else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # Names are shown as they are: brackets and colons in them are no markup.
+    console = Console(
+        file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False
+    )
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """The same in Markdown."""
+    rule = ["---" if i < names else "---:" for i in range(len(header))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise
+
+
+def finite(value: float) -> float | None:
+    """None for infinity and NaN, which JSON does not know."""
+    return value if math.isfinite(value) else None
+
+
 def _published(result: Result) -> str:
     if result.published is None:
         return ""
@@ -319,7 +348,3 @@ def _published(result: Result) -> str:
 
 def _mark(figure: Figure, digits: int) -> str:
     return f"{'' if figure.confirmed else '~'}{figure.value:.{digits}f}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
