@@ -77,6 +77,34 @@ def test_summary_adds_up_and_leaves_the_model_alone() -> None:
     assert model.training
 
 
+@pytest.mark.parametrize(
+    ("scale", "macs", "without_attention"),
+    [(2, 283.1, 213.5), (3, 125.5, 94.9), (4, 74.6, 56.4)],
+)
+def test_grla_table(scale: int, macs: float, without_attention: float) -> None:
+    """Both counts at 1280x720; the paper prints the second (56.5 at x4, from 56.445)."""
+    with torch.device("meta"):
+        cost = complexity(create_model("grla", scale=scale), (720 // scale, -(-1280 // scale)))
+    assert round(cost.macs / 1e9, 1) == macs
+    assert round(cost.macs_without_attention / 1e9, 1) == without_attention
+
+
+@pytest.mark.parametrize(("scale", "printed"), [(2, 203.9), (3, 90.6), (4, 53.9)])
+def test_dctlsa_table(scale: int, printed: float) -> None:
+    """What GRLA's paper prints of it, truncated there to tenths."""
+    with torch.device("meta"):
+        cost = complexity(create_model("dctlsa", scale=scale), (720 // scale, -(-1280 // scale)))
+    assert cost.macs_without_attention / 1e9 == pytest.approx(printed, abs=0.06)
+    assert cost.macs > cost.macs_without_attention
+
+
+def test_edsr_baseline() -> None:
+    cost = complexity(create_model("edsr-baseline", scale=4), (180, 320))
+    assert cost.parameters == 1_517_571
+    assert round(cost.macs / 1e9, 1) == 114.2
+    assert cost.macs == cost.macs_without_attention
+
+
 class _Attention(nn.Module):
     """One head over all pixels, and an einsum, neither with parameters."""
 
@@ -99,8 +127,22 @@ def test_attention_products_count(fused: bool) -> None:
     pixels = 6 * 5
     cost = complexity(_Attention(fused=fused), (6, 5))
     assert cost.macs == pixels * 8 * 24 + 2 * pixels**2 * 8
+    # Three for each element of the softmax.
+    assert cost.macs_without_attention == pixels * 8 * 24 + 3 * pixels**2
     layers = {layer.name: layer.macs for layer in summary(_Attention(fused=fused), (6, 5))}
     assert layers == {"(model)": 2 * pixels**2 * 8, "qkv": pixels * 8 * 24}
+
+
+def test_published_counts_see_the_norms_that_deployment_folds() -> None:
+    class Normed(nn.Sequential):
+        channels = 4
+
+        def deploy(self) -> nn.Module:
+            return Normed(self[1])
+
+    cost = complexity(Normed(nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)), (5, 3))
+    assert cost.macs == 15 * 4 * 2
+    assert cost.macs_without_attention == 15 * 4 * 2 + 4 * 15 * 4
 
 
 def test_grouped_convolution() -> None:

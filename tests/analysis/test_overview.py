@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from vernier.analysis import overview
 from vernier.analysis.overview import overviews
 from vernier.cli import app, main
 from vernier.errors import InputError
 from vernier.models import cards
 from vernier.models.cards import Card
 from vernier.models.checkpoints import new_card, save_weights
-from vernier.models.registry import create_model
+from vernier.models.registry import create_model, list_models
 
 
 @pytest.fixture
@@ -37,9 +38,22 @@ def write(path: Path) -> Card:
     return save_weights(model, path, card)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def few_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is short enough to be counted twice in a test."""
+    names = [name for name in list_models() if name.startswith("sesr-")]
+    monkeypatch.setattr(overview, "list_models", lambda: [*names, "grla-s", "psrt"])
+
+
+@pytest.mark.usefixtures("few_models")
 def test_every_model_at_every_scale(weights_folder: Path) -> None:
     found = {(each.model, each.scale): each for each in overviews()}
-    assert len(found) == 5 * 3
+    # A network for fusion, which is the same at every scale, is listed once.
+    assert len(found) == 5 * 3 + 3 + 1
+    assert [scale for model, scale in found if model == "psrt"] == [4]
+    assert found["grla-s", 2].trainable_parameters == 58_684
+    assert found["grla-s", 2].macs > found["grla-s", 2].macs_without_attention
+    assert found["sesr-m5", 2].macs == found["sesr-m5", 2].macs_without_attention
     assert found["sesr-m5", 2].macs == 3_115_008_000
     assert found["sesr-m5", 2].parameters == 13_520 + 80
     # 1280x720 is no multiple of 3: 427x240 LR pixels make 1281x720.
@@ -60,12 +74,16 @@ def test_one_model_one_scale_or_one_file(weights_folder: Path) -> None:
         overviews("sesr-m3", 7)
 
 
+@pytest.mark.usefixtures("few_models")
 def test_command_prints_a_table(weights_folder: Path) -> None:
     result = CliRunner().invoke(app, ["models"], env={"COLUMNS": "100"})
     assert result.exit_code == 0
     row = next(line for line in result.stdout.splitlines() if "sesr-m3" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["sesr-m3", "x2", "8,960", "2.05 G", "yes", "Set5 37.21 / 0.9577"]
+    costs = ["8,960", "236,848", "2.05 G", "2.05 G"]
+    assert cells == ["sesr-m3", "x2", *costs, "yes", "Set5 37.21 / 0.9577"]
+    assert "without attention*" in result.stdout
+    assert "* Not the cost" in result.stdout
     assert result.stdout.count("sesr-") == 15
 
 

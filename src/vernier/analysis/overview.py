@@ -27,6 +27,7 @@ class Overview:
         model: its name, or the file it was read from.
         scale: upscaling factor.
         parameters: of the deployed network, all of them.
+        trainable_parameters: before it is deployed; of a file, which is deployed, the same.
         macs: multiply-accumulates for one picture of `OUTPUT_SIZE`; where the scale does not divide
             it, for the next larger one.
         macs_without_attention: the same as papers print that leave the attention's products out,
@@ -38,6 +39,7 @@ class Overview:
     model: str
     scale: int
     parameters: int
+    trainable_parameters: int
     macs: int
     macs_without_attention: int
     receptive_radius: int | None
@@ -64,11 +66,11 @@ def overviews(model: str | None = None, scale: int | None = None) -> list[Overvi
         if model is None and scale is None and len(scales) > _MANY:
             scales = available_scales(entry.name) or (_TYPICAL_SCALE,)
         for each in scales:
+            card_or_none = load_card(entry.name, each) if weights_path(entry.name, each) else None
             # Counted, not run: no numbers need be drawn for it.
             with torch.device("meta"):
                 network = create_model(entry.name, scale=each)
-            card_or_none = load_card(entry.name, each) if weights_path(entry.name, each) else None
-            found.append(_overview(entry.name, network, card_or_none))
+                found.append(_overview(entry.name, network, card_or_none))
     return found
 
 
@@ -78,6 +80,7 @@ def _overview(name: str, network: Model, card: Card | None) -> Overview:
         model=name,
         scale=network.scale,
         parameters=cost.parameters,
+        trainable_parameters=sum(p.numel() for p in network.parameters()),
         macs=cost.macs,
         macs_without_attention=cost.macs_without_attention,
         receptive_radius=network.receptive_radius,

@@ -11,6 +11,9 @@ from rich.markup import escape
 
 from vernier.cli.app import app
 
+# Columns of text where there is no terminal to tell.
+_WIDTH = 120
+
 
 class ModelsFormat(StrEnum):
     TABLE = "table"
@@ -40,7 +43,14 @@ def models(
         typer.echo(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
         return
     table = Table(
-        Column("model", overflow="fold"), "scale", "parameters", "MACs", "weights", "PSNR / SSIM"
+        Column("model", overflow="fold"),
+        "scale",
+        Column("parameters", no_wrap=True),
+        Column("in training", no_wrap=True),
+        Column("MACs", no_wrap=True),
+        Column("without attention*", no_wrap=True),
+        "weights",
+        Column("PSNR / SSIM", no_wrap=True),
     )
     for each in found:
         measured = each.card.measured if each.card else {}
@@ -48,13 +58,22 @@ def models(
             escape(each.model),
             f"x{each.scale}",
             f"{each.parameters:,}",
+            f"{each.trainable_parameters:,}",
             f"{each.macs / 1e9:.2f} G",
+            f"{each.macs_without_attention / 1e9:.2f} G",
             "yes" if each.card else "no",
             "\n".join(f"{k} {v['psnr']:.2f} / {v['ssim']:.4f}" for k, v in measured.items()),
         )
     stdout = Console(soft_wrap=True)
+    if not stdout.is_terminal:
+        stdout.width = max(stdout.width, _WIDTH)
     stdout.print(table)
     stdout.print(f"MACs for one picture of {OUTPUT_SIZE[1]}x{OUTPUT_SIZE[0]} pixels, deployed.")
+    stdout.print(
+        "* Not the cost: the count that several papers print. It leaves out the products of two "
+        "feature maps, which attention consists of, and adds 4 for each element of a batch or "
+        "layer norm and 3 of a softmax."
+    )
     if model is None:
         return
     for card in (each.card for each in found if each.card):
