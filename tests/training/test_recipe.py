@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from vernier.errors import InputError
+from vernier.models import create_model
+from vernier.models.layers import FusionModel
 from vernier.training.recipe import Recipe, ScheduleRecipe, load_recipe, parse_recipe
 from vernier.training.schedule import learning_rate_factor
 
@@ -44,6 +47,8 @@ def test_overrides_reach_nested_keys(recipe_file: Path) -> None:
         ("optimiser.learning_rate=.nan", "learning_rate"),
         ("accumulate=3", "accumulate 3 does not divide data.batch_size 4"),
         ("optimiser={name: soap, amsgrad: true}", "amsgrad belongs to adam"),
+        ("optimiser.weight_decay=1e-4", "weight_decay belongs to adamw"),
+        ("data={train: [p], degradation: real-world, rounded_lr: true}", "rounded_lr belongs to"),
         ("schedule={name: multi-step}", "multi-step needs milestones"),
         ("schedule={name: multi-step, milestones: [5, 3]}", "milestones must increase"),
         ("steps", "write key=value"),
@@ -55,6 +60,12 @@ def test_a_bad_key_or_value_is_named(recipe_file: Path, override: str, expected:
         load_recipe(recipe_file, [override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_ssim_needs_patches_of_its_window(recipe_file: Path) -> None:
+    with pytest.raises(InputError, match="ssim_weight needs HR patches of 11 pixels"):
+        load_recipe(recipe_file, ["ssim_weight=0.1", "data.patch_size=5"])
+    assert load_recipe(recipe_file, ["ssim_weight=0.1", "data.patch_size=6"]).ssim_weight == 0.1
 
 
 def test_a_missing_key_is_named() -> None:
@@ -77,9 +88,21 @@ def test_a_resolved_recipe_reads_back_the_same(recipe_file: Path) -> None:
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
 
-@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.yaml")), ids=lambda p: p.stem)
-def test_the_recipes_that_come_with_the_project_are_valid(path: Path) -> None:
-    assert load_recipe(path).name == path.stem
+_RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", _RECIPES, ids=lambda p: p.stem)
+def test_a_recipe_of_the_project_is_valid_and_its_network_can_be_built(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    with torch.device("meta"):
+        model = create_model(recipe.model.name, scale=recipe.model.scale, **recipe.model.overrides)
+    assert model.scale == recipe.model.scale
+    assert isinstance(model, FusionModel) == recipe.data.train[0].endswith(".h5")
+
+
+def test_there_are_recipes_of_every_system() -> None:
+    assert {"sesr", "hat", "grla", "psrt"} <= {path.stem.split("-")[0] for path in _RECIPES}
 
 
 class TestSchedule:

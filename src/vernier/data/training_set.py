@@ -343,14 +343,14 @@ def _fits(num_bytes: int, device: torch.device) -> bool:
 def _make_pair(
     picture: Tensor, scale: int, colour: Colour, rounded_lr: bool
 ) -> tuple[Tensor, Tensor]:
-    """(C, H, W) uint8 -> LR float32 in the model's colour, and HR (uint8 RGB, or float32 luma)."""
-    hr = to_colour(picture.float() / 255, colour)
-    if rounded_lr:
-        lr = to_colour(imresize_uint8(picture, 1 / scale).float() / 255, colour)
-    else:
-        lr = imresize(hr, 1 / scale)
+    """(C, H, W) uint8 -> LR and HR in the model's colour: float32, or uint8 what is of 8 bits."""
     # Luma must stay unrounded; RGB is 8-bit already and takes a quarter of the memory as such.
-    return lr, hr if colour == "luma" else (hr * 255).round().to(torch.uint8)
+    exact = to_colour(picture.float() / 255, colour)
+    hr = exact if colour == "luma" else to_colour(picture, colour)
+    if not rounded_lr:
+        return imresize(exact, 1 / scale), hr
+    lr = imresize_uint8(picture, 1 / scale)
+    return to_colour(lr.float() / 255, colour) if colour == "luma" else to_colour(lr, colour), hr
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,9 @@ class DataRecipe(_Strict):
     train: list[str]
     """Folders of HR pictures, searched recursively; LR is made from them. For fusion: HDF5 files
     of ``vernier data fusion``, whole scenes or patches."""
+    peak: PositiveFloat | None = None
+    """Fusion: the value of the files that stands for 1, where they do not say (PanCollection: 2047
+    or 1023)."""
     weights: list[PositiveFloat] = []
     """How often a pixel of each folder or file is drawn, relative to the others; empty: alike."""
     downscales: list[Annotated[float, Field(gt=0, le=1)]] = [1.0]

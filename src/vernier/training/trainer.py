@@ -245,9 +245,9 @@ class _Run:
         weighted = [
             (scene, weight)
             for path, weight in zip(recipe.train, recipe.weights or [1.0] * len(recipe.train))
-            for scene in _scenes(path, model)
+            for scene in _scenes(path, model, recipe.peak)
         ]
-        kept = [scene for path in recipe.validation for scene in _scenes(path, model)]
+        kept = [scene for path in recipe.validation for scene in _scenes(path, model, recipe.peak)]
         if recipe.hold_out:
             weighted, held = hold_out(weighted, recipe.hold_out)
             kept = [scene for scene, _ in held]
@@ -558,11 +558,11 @@ def _create_optimiser(model: nn.Module, recipe: OptimiserRecipe) -> torch.optim.
     )
 
 
-def _scenes(path: str, model: FusionModel) -> list[FusionScene]:
+def _scenes(path: str, model: FusionModel, peak: float | None) -> list[FusionScene]:
     """The scenes of one HDF5 file, if they fit the model."""
     from vernier.data.fusion import read_fusion
 
-    scenes = read_fusion(path)
+    scenes = read_fusion(path, peak=peak)
     fits = (model.scale, model.channels, model.guide_channels)
     given = (scenes.scale, scenes.bands, scenes.guide_channels)
     if given != fits:
