@@ -14,8 +14,8 @@ from vernier.analysis.lam import Window, explain
 from vernier.analysis.sheets import record, strip
 from vernier.data.pictures import read_uint8
 from vernier.imaging import imresize_uint8
-from vernier.io import read_picture
-from vernier.models import load_model
+from vernier.io import read_picture, write_picture
+from vernier.models import create_model, load_model, new_card, save_weights
 
 
 def test_command_writes_strips_a_sheet_and_json(
@@ -72,6 +72,30 @@ def test_command_takes_the_input_itself(
     (found,) = json.loads((folder / "explain.json").read_text())
     assert found["maps"]["lr"]["size"] == [96, 97]
     assert found["window"] == [300, 200, 16]
+
+
+def test_command_explains_fusion(
+    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = create_model("psrt", scale=4, bands=4, embed=8, num_blocks=1, num_heads=2)
+    weights, cube, guide = tmp_path / "tiny.safetensors", tmp_path / "cube.npy", tmp_path / "g.png"
+    save_weights(model, weights, new_card(model, "tiny"))
+    np.save(cube, np.random.default_rng(0).random((4, 24, 24), dtype=np.float32))
+    face = read_picture(photo)
+    write_picture(face.with_pixels(face.pixels[:, :96]), guide)
+    folder = tmp_path / "out"
+    arguments = ("--guide", guide, "--window", "40,60,16", "--context", 16, "--steps", 4)
+    assert command("explain", cube, "-n", weights, *arguments, "-o", folder) == 0
+    (found,) = json.loads((folder / "explain.json").read_text())
+    assert found["maps"]["lr"]["size"] == [16, 16]
+    assert found["maps"]["guide"]["size"] == [64, 64]
+    assert found["lr_patch"] == {"left": 4, "top": 8, "width": 16, "height": 16}
+    assert read_picture(folder / "cube-40-60-16.png").height > 2 * 256
+    capsys.readouterr()
+    arguments = ("--guide", photo, "--window", "40,60,16")
+    assert command("explain", cube, "-n", weights, *arguments, "-o", tmp_path / "none") == 2
+    assert "is 97x96, but x4 of" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
