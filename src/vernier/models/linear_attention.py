@@ -366,7 +366,7 @@ def _pairs(x: Tensor) -> Tensor:
     """(..., d) -> (..., d (d + 1) / 2) so that pairs(q).pairs(k) = (q.k)^2."""
     d = x.shape[-1]
     rows, columns = torch.triu_indices(d, d, device=x.device)
-    weights = torch.where(rows == columns, 1.0, math.sqrt(2)).to(x.dtype)
+    weights = torch.where(rows == columns, 1.0, 2.0).to(x.dtype).sqrt()
     return x[..., rows] * x[..., columns] * weights
 
 
