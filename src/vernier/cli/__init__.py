@@ -9,15 +9,29 @@ import sys
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
-from vernier.cli import upscale, train, models, evaluate, data, explain, compare
+from vernier.cli import (
+    upscale,
+    fuse,
+    train,
+    models,
+    evaluate,
+    data,
+    data_subimages,
+    explain,
+    compare,
+    export,
+)
 from vernier.errors import VernierError
 
 __all__ = [
     "app",
     "compare",
     "data",
+    "data_subimages",
     "evaluate",
     "explain",
+    "export",
+    "fuse",
     "main",
     "models",
     "train",

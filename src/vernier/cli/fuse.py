@@ -1,0 +1,218 @@
+"""`vernier fuse`: a coarse cube and a sharp guide, made one sharp cube."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vernier.cli.app import app, stderr
+from vernier.cli.data import (
+    AxesOption,
+    KeyOption,
+    PeakOption,
+    WavelengthsOption,
+    parse_wavelengths,
+    show_notes,
+)
+from vernier.cli.upscale import EngineOption, PrecisionOption
+from vernier.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vernier.inference.fuser import Fuser
+
+_DEFAULT_MODEL = "psrt-s"
+
+
+@app.command()
+def fuse(
+    cube_path: Annotated[
+        Path, typer.Argument(metavar="CUBE", help="Cube file, PNG folder, or fusion file.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="A cube file; of a fusion file with scenes, a folder."),
+    ],
+    guide: Annotated[
+        Path | None,
+        typer.Option("--guide", "-g", help="The sharp picture or cube; fusion files hold it."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-n", help="A model's name or a weight file.")
+    ] = _DEFAULT_MODEL,
+    scale: Annotated[
+        int | None, typer.Option("--scale", "-s", help="Default: the model's.")
+    ] = None,
+    tile: Annotated[
+        str, typer.Option("--tile", "-t", help="Guide pixels a side, 0 for none, or auto.")
+    ] = "auto",
+    engine: Annotated[EngineOption, typer.Option(help="What computes.")] = EngineOption.AUTO,
+    precision: Annotated[
+        PrecisionOption, typer.Option(help="Of the correction; auto is fp32.")
+    ] = PrecisionOption.AUTO,
+    axes: AxesOption = None,
+    peak: PeakOption = None,
+    key: KeyOption = None,
+    wavelengths: WavelengthsOption = None,
+    guide_peak: Annotated[
+        float | None, typer.Option("--guide-peak", help="The guide's value that stands for 1.")
+    ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not check that the guide shows the same scene.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also draw a sheet (PNG) of each scene.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...; default: cpu.")
+    ] = None,
+) -> None:
+    """Make a hyperspectral cube as sharp as a picture of the same scene."""
+    from vernier.data.fusion import is_fusion_file
+    from vernier.inference.fuser import Fuser
+    from vernier.io.cubes import read_cube
+
+    if tile != "auto" and not tile.isdecimal():
+        raise InputError(f"--tile must be a number of pixels, 0 or auto, not {tile!r}")
+    fuser = Fuser(
+        model,
+        scale=scale,
+        engine=engine.value,
+        precision=precision.value,
+        tile="auto" if tile == "auto" else int(tile),
+        device=device,
+    )
+    if guide is None and is_fusion_file(cube_path):
+        _fuse_file(fuser, cube_path, output, peak, check=not no_check, report=report)
+        return
+    if guide is None:
+        raise InputError(f"{cube_path} holds no guide: name one with --guide")
+    cube = read_cube(
+        cube_path, axes=axes, peak=peak, key=key, wavelengths=parse_wavelengths(wavelengths)
+    )
+    show_notes(cube.notes)
+    sharp = _read_guide(guide, guide_peak)
+    _fuse_one(
+        fuser,
+        cube.unit(),
+        sharp,
+        output,
+        check=not no_check,
+        report=report,
+        like=cube,
+    )
+
+
+def _fuse_file(
+    fuser: Fuser,
+    path: Path,
+    output: Path,
+    peak: float | None,
+    *,
+    check: bool,
+    report: Path | None,
+) -> None:
+    """Every scene of a fusion file, into a file where there is one scene, else into a folder."""
+    from vernier.data.fusion import read_fusion
+    from vernier.io.cubes import Cube
+
+    scenes = read_fusion(path, peak=peak)
+    show_notes(scenes.notes)
+    several = len(scenes) > 1
+    if several and output.suffix:
+        raise InputError(f"{path} holds {len(scenes)} scenes: -o must name a folder, not a file")
+    if several:
+        output.mkdir(parents=True, exist_ok=True)
+    for scene in scenes:
+        like = Cube(scene.lr.numpy(), 1.0, scenes.wavelengths, {"scene": scene.name})
+        target = output / f"{scene.name}.h5" if several else output
+        sheet = report / f"{scene.name}.png" if several and report else report
+        _fuse_one(
+            fuser,
+            scene.lr.numpy(),
+            scene.guide.numpy(),
+            target,
+            check=check,
+            report=sheet,
+            like=like,
+            gt=None if scene.gt is None else scene.gt.numpy(),
+        )
+
+
+def _fuse_one(
+    fuser: Fuser,
+    lr: NDArray[Any],
+    guide: NDArray[Any],
+    output: Path,
+    *,
+    check: bool,
+    report: Path | None,
+    like: Any,
+    gt: NDArray[Any] | None = None,
+) -> None:
+    import time
+    from dataclasses import replace
+
+    from rich.progress import Progress
+
+    from vernier.inference.plausibility import check_guide
+    from vernier.io.cubes import write_cube
+
+    start = time.perf_counter()
+    fuser.check(lr, guide)
+    low, high = float(lr.min()), float(lr.max())
+    if not (low >= -0.05 and high <= 1.2):
+        raise InputError(
+            f"the cube's values go from {low:.3g} to {high:.3g} after division by its peak, models "
+            "know 0 to 1: pass the right --peak"
+        )
+    if check:
+        check_guide(lr, guide, fuser.scale)
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task("fuse", total=None)
+        result = fuser.fuse(
+            lr, guide, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    values = result if like.peak is None else result * like.peak
+    if like.values.dtype.kind in "ui":
+        values = values.round()
+    fused = replace(like, values=values.astype(like.values.dtype), notes=())
+    write_cube(fused, output)
+    if report is not None:
+        from vernier.evaluation.sheets import draw_sheet
+
+        draw_sheet(report, lr=lr, guide=guide, result=result, gt=gt, wavelengths=like.wavelengths)
+    took = f"{time.perf_counter() - start:.2f} s"
+    bands, height, width = result.shape
+    typer.echo(
+        f"{output}: {width}x{height}, {bands} bands, {fuser.name} x{fuser.scale}, "
+        f"{fuser.engine_name}, {took}"
+    )
+
+
+def _read_guide(path: Path, peak: float | None) -> NDArray[Any]:
+    """(channels, H, W) float32 in [0, 1], from a picture or from anything `read_cube` reads."""
+    import numpy as np
+
+    from vernier.io import PICTURE_SUFFIXES, PictureError, read_picture
+    from vernier.io.cubes import read_cube
+
+    if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES:
+        try:
+            picture = read_picture(path)
+        except PictureError:
+            if path.suffix.lower() not in (".tif", ".tiff"):
+                raise
+        else:
+            pixels = picture.pixels
+            if pixels.shape[2] in (2, 4):
+                show_notes((f"{path}: its transparency is left out",))
+                pixels = pixels[..., :-1]
+            white = peak or (np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0)
+            return np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / np.float32(white)
+    cube = read_cube(path, peak=peak)
+    show_notes(cube.notes)
+    return cube.unit()
