@@ -1,0 +1,94 @@
+"""Large pictures cut into overlapping ones of equal size, which load fast and weigh alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from vernier.data.pictures import list_pictures
+from vernier.errors import InputError
+from vernier.io import Picture, read_picture, write_picture
+
+__all__ = ["cut_subimages"]
+
+
+def cut_subimages(
+    source: str | Path,
+    target: str | Path,
+    *,
+    size: int = 480,
+    step: int = 240,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write every picture of a folder as squares, as DF2K is prepared for training.
+
+    The squares of ``photo.png`` are ``photo_s001.png``, ``photo_s002.png``, ..., row by row; the
+    last of a row or column ends at the border. Pixels are copied, depth and all; alpha is left out.
+    A picture with a side of less than ``size`` gives no squares.
+
+    Args:
+        source: folder of pictures, searched recursively.
+        target: folder to write, a new or an empty one; it appears when all is done.
+        size: side of a square in pixels.
+        step: distance of neighbours in pixels.
+        progress: called after each picture with (done, total).
+
+    Returns:
+        The number of squares.
+
+    Raises:
+        InputError: no pictures, two of one name, none as large as a square, or a target that is
+            not empty.
+
+    Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017,
+    train on such crops; sizes as in Wang et al., BasicSR.
+    """
+    if size < 1 or step < 1:
+        raise InputError(f"size {size} and step {step} must be at least 1")
+    paths = list_pictures([source])
+    target = Path(target)
+    stems = [path.stem for path in paths]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise InputError(f"{source}: two pictures are named {stem}; rename one")
+    if target.exists() and (target.is_file() or any(target.iterdir())):
+        raise InputError(f"{target} is there already and not empty; choose a new folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    # Complete or not there: a folder with half of the squares would train as if it were whole.
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as unfinished:
+        folder = Path(unfinished) / target.name
+        folder.mkdir()
+        for done, path in enumerate(paths, start=1):
+            count += _cut(path, folder, size, step)
+            if progress is not None:
+                progress(done, len(paths))
+        if not count:
+            raise InputError(f"{source}: no picture is {size} pixels a side; give a smaller --size")
+        folder.replace(target)
+    return count
+
+
+def _cut(path: Path, folder: Path, size: int, step: int) -> int:
+    picture = read_picture(path)
+    pixels = picture.pixels[..., : picture.colour_channels]
+    places = [
+        (top, left)
+        for top in _starts(pixels.shape[0], size, step)
+        for left in _starts(pixels.shape[1], size, step)
+    ]
+    for number, (top, left) in enumerate(places, start=1):
+        square = np.ascontiguousarray(pixels[top : top + size, left : left + size])
+        write_picture(Picture(square), folder / f"{path.stem}_s{number:03d}.png")
+    return len(places)
+
+
+def _starts(length: int, size: int, step: int) -> list[int]:
+    """Where squares begin along a side; the last one ends at the border."""
+    if length < size:
+        return []
+    starts = list(range(0, length - size + 1, step))
+    return starts if starts[-1] == length - size else [*starts, length - size]
