@@ -24,7 +24,6 @@ channels-last pictures, and only windows are ever copied into another order.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self, TypeVar, get_args
 
@@ -133,7 +132,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.heads.split(x)
         if self.softmax == "keys":
             context = k.softmax(-2).transpose(-1, -2) @ v
-            return self.heads.merge(q @ (context / math.sqrt(q.shape[-1])))
+            return self.heads.merge(q @ (context * self.heads.scale))
         return self.heads.merge(F.scaled_dot_product_attention(q, k, v))
 
 

@@ -326,6 +326,9 @@ class Heads(nn.Module):
         channels, num_heads: C, and the heads it is split into.
         qkv_bias: give the projection to q, k, v a bias.
 
+    Attributes:
+        scale: 1 / sqrt(d), by which softmax attention scales its products.
+
     Raises:
         ValueError: the channels cannot be split into that many heads.
     """
@@ -335,6 +338,7 @@ class Heads(nn.Module):
         if num_heads < 1 or channels % num_heads:
             raise ValueError(f"{channels} channels cannot be split into {num_heads} heads")
         self.num_heads = num_heads
+        self.scale = (channels // num_heads) ** -0.5
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
 
