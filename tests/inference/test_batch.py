@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vernier.errors import InputError
-from vernier.inference import Job, Upscaler, plan_jobs, run_jobs
+from vernier.inference import Job, Plan, Upscaler, plan_jobs, run_jobs
 from vernier.io import Picture, picture_size, write_picture
 
 Photo = Callable[..., np.ndarray]
@@ -28,11 +29,11 @@ def tree(tmp_path: Path, photo: Photo) -> Path:
 
 def test_a_folder_gives_its_pictures_and_keeps_the_tree(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert plan_jobs([tree], out) == [
-        Job(tree / "a.jpg", out / "a.jpg"),
-        Job(tree / "b.PNG", out / "b.PNG"),
-    ]
-    assert plan_jobs([tree], out, recursive=True, suffix=".webp") == [
+    # Thumbs.db and notes.txt are counted, the hidden file is not.
+    assert plan_jobs([tree], out) == Plan(
+        [Job(tree / "a.jpg", out / "a.jpg"), Job(tree / "b.PNG", out / "b.PNG")], left_out=2
+    )
+    assert plan_jobs([tree], out, recursive=True, suffix=".webp").jobs == [
         Job(tree / "a.jpg", out / "a.webp"),
         Job(tree / "b.PNG", out / "b.webp"),
         Job(tree / "deep" / "c.tif", out / "deep" / "c.webp"),
@@ -42,18 +43,21 @@ def test_a_folder_gives_its_pictures_and_keeps_the_tree(tree: Path, tmp_path: Pa
 
 def test_a_file_becomes_a_file_or_goes_into_a_folder(tree: Path, tmp_path: Path) -> None:
     source = tree / "a.jpg"
-    assert plan_jobs([source], tmp_path / "x.png") == [Job(source, tmp_path / "x.png")]
-    assert plan_jobs([source], tmp_path / "new") == [Job(source, tmp_path / "new" / "a.jpg")]
+    assert plan_jobs([source], tmp_path / "x.png").jobs == [Job(source, tmp_path / "x.png")]
+    assert plan_jobs([source], tmp_path / "new").jobs == [Job(source, tmp_path / "new" / "a.jpg")]
     dotted = tmp_path / "v1.2"
     dotted.mkdir()
-    assert plan_jobs([source], dotted) == [Job(source, dotted / "a.jpg")]
+    assert plan_jobs([source], dotted).jobs == [Job(source, dotted / "a.jpg")]
     odd = tree / "notes.txt"
-    assert plan_jobs([odd], dotted) == [Job(odd, dotted / "notes.png")]
+    assert plan_jobs([odd], dotted).jobs == [Job(odd, dotted / "notes.png")]
 
 
 def test_results_inside_the_input_folder_are_not_taken_for_pictures(tree: Path) -> None:
     out = tree / "deep"
-    assert [job.source.name for job in plan_jobs([tree], out, recursive=True)] == ["a.jpg", "b.PNG"]
+    assert [job.source.name for job in plan_jobs([tree], out, recursive=True).jobs] == [
+        "a.jpg",
+        "b.PNG",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,8 @@ def test_results_inside_the_input_folder_are_not_taken_for_pictures(tree: Path) 
         (["in/a.jpg"], "x.bmp", {}, "cannot write .bmp"),
         (["in/a.jpg"], "x.png", {"suffix": ".webp"}, "does not end in .webp"),
         (["in/a.jpg"], "none/x.png", {}, "none: no such folder"),
+        (["in/a.jpg"], "in/notes.txt/x.png", {}, "notes.txt is a file, not a folder"),
+        (["in"], "in/notes.txt/deep/out", {}, "notes.txt is a file, not a folder"),
         (["in"], "x.png", {}, "names one picture"),
         (["in"], "in/notes.txt", {}, "is a file"),
         (["in/a.jpg", "in/b.PNG"], "x.png", {}, "names one picture"),
@@ -94,7 +100,7 @@ def test_a_broken_picture_does_not_stop_the_others(
     tree: Path, tmp_path: Path, weights: dict[int, Path]
 ) -> None:
     (tree / "aa.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
-    jobs = plan_jobs([tree], tmp_path / "out", recursive=True)
+    jobs = plan_jobs([tree], tmp_path / "out", recursive=True).jobs
     outcomes = list(run_jobs(Upscaler(weights[2]), jobs))
     assert [outcome.job for outcome in outcomes] == jobs
     assert [outcome.error is None for outcome in outcomes] == [True, False, True, True, True]
@@ -110,5 +116,29 @@ def test_a_target_that_cannot_be_written_is_that_pictures_error(
     out = tmp_path / "out"
     out.mkdir()
     (out / "deep").write_text("in the way")
-    outcomes = list(run_jobs(Upscaler(weights[2]), plan_jobs([tree], out, recursive=True)))
+    jobs = plan_jobs([tree], out, recursive=True).jobs
+    outcomes = list(run_jobs(Upscaler(weights[2]), jobs))
     assert [outcome.error is None for outcome in outcomes] == [True, True, False, False]
+
+
+def test_an_outcome_says_what_was_lost(
+    tmp_path: Path, photo: Photo, weights: dict[int, Path]
+) -> None:
+    frame = Image.fromarray(photo(9, 7, 3))
+    frame.save(tmp_path / "moving.gif", save_all=True, append_images=[frame.rotate(180)])
+    frame.save(tmp_path / "still.gif")
+    opaque = photo(9, 7, 4)
+    opaque[..., 3] = 255
+    write_picture(Picture(opaque), tmp_path / "opaque.png")
+    write_picture(Picture(photo(9, 7, 4)), tmp_path / "see-through.png")
+    for suffix, expected in {
+        ".jpg": {"moving": ["several frames"], "see-through": ["over white"]},
+        ".webp": {"moving": ["several frames"]},
+    }.items():
+        jobs = plan_jobs([tmp_path], tmp_path / "out", suffix=suffix).jobs
+        notes = {o.job.source.stem: o.notes for o in run_jobs(Upscaler(weights[2]), jobs)}
+        assert notes.keys() == {"moving", "still", "opaque", "see-through"}
+        for stem, found in notes.items():
+            words = expected.get(stem, [])
+            assert len(found) == len(words)
+            assert all(word in note for word, note in zip(words, found, strict=True))

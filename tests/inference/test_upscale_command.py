@@ -67,7 +67,7 @@ def test_a_folder_run_skips_what_exists(run: Run, picture: Path, tmp_path: Path)
     write_picture(read_picture(picture), picture.with_name("b.png"))
     code, said, _ = run(picture.parent, "-o", out, "--format", "tiff", "--skip-existing")
     assert code == 0
-    assert said.startswith(f"{out}: 1 pictures, 1 already there")
+    assert said.startswith(f"{out}: 1 picture, 1 already there")
     assert (out / "a.tiff").stat().st_mtime_ns == before
     assert (out / "b.tiff").exists()
     code, said, _ = run(picture.parent, "-o", out, "--format", "tiff", "--skip-existing")
@@ -80,11 +80,25 @@ def test_a_broken_picture_in_a_folder_is_one_line_at_the_end(
     (picture.parent / "Broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     code, said, err = run(picture.parent, "-o", tmp_path / "out")
     assert code == 2
-    assert "1 pictures" in said
+    assert "1 picture," in said
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert "Broken.jpg" in err
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_notes_say_what_was_left_out(run: Run, picture: Path, tmp_path: Path) -> None:
+    pixels = read_picture(picture).pixels
+    half = np.dstack([pixels, np.full(pixels.shape[:2], 128, np.uint8)])
+    for name in ("b.png", "c.png"):
+        write_picture(Picture(half), picture.with_name(name))
+    picture.with_name("notes.txt").write_text("notes")
+    code, _, err = run(picture.parent, "-o", tmp_path / "out", "--format", "jpg")
+    assert code == 0
+    white = "laid over white, for JPEG has no transparency; PNG, WebP and TIFF do"
+    assert err == f"note: 2 pictures: {white}\nnote: 1 file of other kinds left out\n"
+    code, _, err = run(picture.with_name("b.png"), "-o", tmp_path / "b.jpg")
+    assert (code, err) == (0, f"note: {white}\n")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +112,13 @@ def test_a_broken_picture_in_a_folder_is_one_line_at_the_end(
         (("in/a.png", "-o", "x.png", "-t", "3"), "at least 16"),
         (("in/a.png", "-o", "x.png", "-s", "1"), "scale must be a number above 1"),
         (("in/a.png", "-o", "x.png", "--max-pixels", "100"), "more than the limit"),
+        (("in/a.png", "-o", "x.png", "--max-pixels", "-1"), "--max-pixels must be"),
+        (("in/a.png", "-o", "in/a.png/x.png"), "a.png is a file, not a folder"),
+        (("in/a.png", "-o", "x.png", "-s", "100000"), "choose a smaller scale"),
+        (
+            ("in/a.png", "-o", "x.png", "--device", "banana"),
+            "choose cpu, cuda (cuda:1, ...) or mps",
+        ),
         (("in/a.png", "-o", "x.png", "--engine", "openvino", "--device", "cuda"), "on the CPU"),
     ],
 )

@@ -44,7 +44,7 @@ REFUSED = {
     "broken/truncated_image.png": "read error",
     "broken/zero_width.gif": "end of GIF",
     "other/16bit.cropped.jp2": "is no PNG",
-    "other/HMD_Nokia_8.3_5G.heif": "HEVC",
+    "other/HMD_Nokia_8.3_5G.heif": "compressed as HEVC, which Vernier cannot decode; convert it",
     "other/hopper.bmp": "is no PNG",
     "other/hopper.ico": "is no PNG",
     "other/hopper.ppm": "is no PNG",
@@ -616,6 +616,18 @@ def test_a_turned_thumbnail_goes(tmp_path: Path) -> None:
         block = picture.metadata["exif"]
         assert (struct.unpack_from("<I", block, 46)[0] == 80) is kept
         assert struct.unpack_from("<H", block, 30)[0] == 1
+
+
+def test_frames_are_counted(tmp_path: Path) -> None:
+    frame = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
+    more = [Image.fromarray(np.full((4, 4, 3), 80 * i, np.uint8)) for i in (1, 2)]
+    for suffix in (".gif", ".webp", ".tif", ".png"):
+        frame.save(tmp_path / f"one{suffix}")
+        frame.save(tmp_path / f"three{suffix}", save_all=True, append_images=more)
+        assert read_picture(tmp_path / f"one{suffix}").frames == 1
+        three = read_picture(tmp_path / f"three{suffix}")
+        assert three.frames == 3
+        assert three.pixels[..., :3].max() < 10
 
 
 # Refusals

@@ -80,12 +80,13 @@ def upscale(
         int | None, typer.Option("--max-pixels", help="Refuse pictures that are larger.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...; default: cpu.")
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ..., mps; default: cpu.")
     ] = None,
 ) -> None:
     """Make pictures larger; depth, transparency, profile and metadata are kept."""
     import threading
     import time
+    from collections import Counter
 
     from rich.progress import Progress
 
@@ -100,10 +101,13 @@ def upscale(
             f"--tile {tile} would spend nearly all time on overlaps: at least {_SMALLEST_TILE}, "
             "0 for none, or auto"
         )
+    if max_pixels is not None and max_pixels < 1:
+        raise InputError(f"--max-pixels must be a number of pixels, at least 1, not {max_pixels}")
     suffix = f".{as_format.value}" if as_format else None
-    every = plan_jobs(
+    plan = plan_jobs(
         [*(inputs or []), *(more_inputs or [])], output, recursive=recursive, suffix=suffix
     )
+    every = plan.jobs
     jobs = [job for job in every if not (skip_existing and job.target.exists())]
     skipped = f", {len(every) - len(jobs)} already there" if len(jobs) < len(every) else ""
     if not jobs:
@@ -118,9 +122,6 @@ def upscale(
         ensemble=ensemble,
         device=device,
     )
-    if upscaler.note:
-        stderr.print(f"note: {upscaler.note}", markup=False, highlight=False)
-
     outcomes: list[Outcome] = []
     bar = Progress(console=stderr, transient=True, disable=not stderr.is_terminal)
     task = bar.add_task("upscale", total=len(jobs))
@@ -147,6 +148,13 @@ def upscale(
         bar.stop()
 
     written = [outcome for outcome in outcomes if outcome.error is None]
+    notes = [upscaler.note] if upscaler.note and written else []
+    for note, count in Counter(note for outcome in written for note in outcome.notes).items():
+        notes.append(note if len(every) == 1 else f"{_counted(count, 'picture')}: {note}")
+    if plan.left_out:
+        notes.append(f"{_counted(plan.left_out, 'file')} of other kinds left out")
+    for note in notes:
+        stderr.print(f"note: {note}", markup=False, highlight=False)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(every) == 1 and failed:
         raise failed[0]
@@ -157,8 +165,12 @@ def upscale(
         assert one.size
         typer.echo(f"{one.job.target}: {one.size[0]}x{one.size[1]}, {how} {one.precision}, {took}")
         return
-    typer.echo(f"{output}: {len(written)} pictures{skipped}, {how}, {took}")
+    typer.echo(f"{output}: {_counted(len(written), 'picture')}{skipped}, {how}, {took}")
     for error in failed:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
     if failed:
         raise typer.Exit(2)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -14,11 +14,12 @@ from vernier.errors import InputError, VernierError
 from vernier.inference.upscaler import Progress, Upscaler
 from vernier.io import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, Picture, read_picture, write_picture
 
-__all__ = ["Job", "Outcome", "plan_jobs", "run_jobs"]
+__all__ = ["Job", "Outcome", "Plan", "plan_jobs", "run_jobs"]
 
 # Formats that are read, but not written: these become PNG.
 _READ_ONLY = frozenset({".gif", ".heic", ".heif"})
 _WRITABLE = PICTURE_SUFFIXES - _READ_ONLY
+_WITHOUT_ALPHA = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 # Pictures decoded ahead, and pictures waiting to be encoded: enough to hide both, little memory.
 _AHEAD = 2
 
@@ -32,19 +33,31 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Jobs, and how many files were left out of folders because their suffix is no picture's."""
+
+    jobs: list[Job]
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What became of a job: a written picture's width and height, or an error's one line."""
+    """What became of a job: a written picture's width and height, or an error's one line.
+
+    ``notes`` says what of the picture the written file does not hold.
+    """
 
     job: Job
     size: tuple[int, int] | None = None
     precision: str = ""
     seconds: float = 0.0
     error: VernierError | None = None
+    notes: tuple[str, ...] = ()
 
 
 def plan_jobs(
     inputs: Sequence[Path], output: Path, *, recursive: bool = False, suffix: str | None = None
-) -> list[Job]:
+) -> Plan:
     """Pair every picture of ``inputs`` with the file to write.
 
     Args:
@@ -57,7 +70,7 @@ def plan_jobs(
 
     Raises:
         InputError: an input is missing, there is no picture, two inputs would become the same
-            file, or an input would be overwritten.
+            file, an input would be overwritten, or a file stands where a folder should.
     """
     if not inputs:
         raise InputError("nothing to upscale: name a picture file or a folder")
@@ -66,6 +79,10 @@ def plan_jobs(
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
+    for folder in output.parents:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file, not a folder: choose another output")
+    left_out = 0
     names_file = bool(output.suffix) and not output.is_dir()
     if len(inputs) == 1 and not inputs[0].is_dir() and names_file:
         jobs = [_single(inputs[0], output, suffix)]
@@ -74,13 +91,15 @@ def plan_jobs(
             raise InputError(f"{output} is a file; several pictures need a folder as output")
         if output.suffix.lower() in PICTURE_SUFFIXES and names_file:
             raise InputError(f"{output} names one picture; several need a folder as output")
-        jobs = [
-            Job(source, output / _renamed(relative, suffix))
-            for path in inputs
-            for source, relative in _pictures(path, output, recursive)
-        ]
+        jobs = []
+        for path in inputs:
+            pictures, others = _pictures(path, output, recursive)
+            jobs += [
+                Job(source, output / _renamed(relative, suffix)) for source, relative in pictures
+            ]
+            left_out += others
     _refuse_collisions(jobs)
-    return jobs
+    return Plan(jobs, left_out)
 
 
 def _single(source: Path, target: Path, suffix: str | None) -> Job:
@@ -95,24 +114,27 @@ def _single(source: Path, target: Path, suffix: str | None) -> Job:
     return Job(source, target)
 
 
-def _pictures(path: Path, output: Path, recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """The pictures of an input, each with its path relative to it."""
+def _pictures(path: Path, output: Path, recursive: bool) -> tuple[list[tuple[Path, Path]], int]:
+    """The pictures of an input, each with its path relative to it, and how many other files."""
     if not path.is_dir():
-        yield path, Path(path.name)
-        return
-    found = 0
+        return [(path, Path(path.name))], 0
+    found, others = [], 0
     results = output.resolve()
     for file in sorted(path.rglob("*") if recursive else path.glob("*")):
         relative = file.relative_to(path)
         # A second run over a folder must not take the first one's results for new pictures.
         of_a_run = path.resolve() != results and file.resolve().is_relative_to(results)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file() and not (hidden or of_a_run):
-            found += 1
-            yield file, relative
+        if hidden or of_a_run or not file.is_file():
+            continue
+        if file.suffix.lower() in PICTURE_SUFFIXES:
+            found.append((file, relative))
+        else:
+            others += 1
     if not found:
         hint = "" if recursive else "; its folders are left out without --recursive"
         raise InputError(f"{path}: no pictures in this folder{hint}")
+    return found, others
 
 
 def _renamed(relative: Path, suffix: str | None) -> Path:
@@ -194,4 +216,15 @@ def _write(job: Job, picture: Picture, precision: str, start: float, quality: in
     except OSError as error:
         return Outcome(job, error=InputError(f"{job.target.parent}: {error.strerror}"))
     seconds = time.perf_counter() - start
-    return Outcome(job, (picture.width, picture.height), precision, seconds)
+    size = (picture.width, picture.height)
+    return Outcome(job, size, precision, seconds, notes=_losses(picture, job.target))
+
+
+def _losses(picture: Picture, target: Path) -> tuple[str, ...]:
+    losses = []
+    if picture.frames > 1:
+        losses.append("of several frames or pages only the first is upscaled")
+    without_alpha = picture.has_alpha and target.suffix.lower() in _WITHOUT_ALPHA
+    if without_alpha and (picture.pixels[..., -1] < picture.peak).any():
+        losses.append("laid over white, for JPEG has no transparency; PNG, WebP and TIFF do")
+    return tuple(losses)

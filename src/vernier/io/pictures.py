@@ -81,6 +81,7 @@ class Picture:
         density: pixels per millimetre, horizontal and vertical; None where the file is silent.
         source_format: "png", "jpeg", "webp", "tiff", "gif" or "heif" (AVIF too); "" for a picture
             that comes from no file.
+        frames: how many frames or pages its file holds, of which this is the first.
 
     Raises:
         PictureError: pixels of another shape or type.
@@ -91,6 +92,7 @@ class Picture:
     metadata: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     source_format: str = ""
     density: tuple[float, float] | None = None
+    frames: int = 1
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -162,6 +164,7 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_
         metadata=metadata,
         source_format=source_format,
         density=(image.xres, image.yres) if stated else None,
+        frames=image.get_n_pages() if source_format != "png" else _png_frames(path),
     )
     profile = _blob(image, "icc-profile-data")
     return replace(picture, icc_profile=profile if _fits(profile, picture) else None)
@@ -453,11 +456,31 @@ def _fits(profile: bytes | None, picture: Picture) -> bool:
     return profile is not None and profile[36:40] == b"acsp" and profile[16:20] == space
 
 
+def _png_frames(path: Path) -> int:
+    """The frames of an animated PNG, which libvips does not know; 1 for any other."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if name == b"acTL":
+                (frames,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))
+                return max(int(frames), 1)
+            if name == b"IDAT":
+                break
+            file.seek(length + 4, os.SEEK_CUR)
+    return 1
+
+
 def _blob(image: pyvips.Image, name: str) -> bytes | None:
     return image.get(name) if image.get_typeof(name) else None
 
 
 def _damaged(path: Path, source_format: str, error: Exception) -> PictureError:
+    if codec := re.search(r"not been built in: (\w+)", str(error)):
+        return PictureError(
+            f"{_shown(path)}: is compressed as {codec[1]}, which Vernier cannot decode; convert it "
+            "to JPEG or PNG first (telephones and photo libraries do so on export)"
+        )
     return PictureError(
         f"{_shown(path)}: this {source_format.upper()} file is damaged, incomplete or of an "
         f"unsupported kind ({_reason(error)}); get a fresh copy or re-save it as PNG"
