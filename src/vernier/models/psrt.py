@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -49,6 +49,9 @@ from vernier.models.layers import (
 __all__ = ["PSRT", "BlockOrder", "Shuffle", "WindowAttention", "fuse_kernels", "win_shuffle"]
 
 Shuffle = Literal["aligned", "misaligned", "none"]
+
+# Logits of 8 heads and windows of 64 tokens are then 4 MB.
+_CHUNK_TOKENS = 2048
 
 
 class BlockOrder(nn.Module):
@@ -85,30 +88,62 @@ class BlockOrder(nn.Module):
 class WindowAttention(nn.Module):
     """Multi-head self-attention of (windows, tokens, dim), without position bias.
 
+    Heads are 4 to 6 numbers wide and windows have 64, 16 or 4 tokens. Attention kernels made for
+    long sequences, and products that end in so few columns, leave most of a vector unit empty.
+    Here what is last, and contiguous, is always longer: the tokens, or for windows of less than 16
+    the windows, and then the products are sums of a few elementwise ones.
+
     Args:
         dim: width, a multiple of ``num_heads``.
         num_heads: heads of dim / num_heads channels each.
+        tokens: of a window.
         logit_scale: what q.k is multiplied with. The authors' code has 4 where transformers have
             1 / sqrt(dim / num_heads), and their weights need it.
     """
 
-    def __init__(self, dim: int, num_heads: int, logit_scale: float) -> None:
+    def __init__(self, dim: int, num_heads: int, tokens: int, logit_scale: float) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"{num_heads} heads do not divide {dim} channels")
+        self.dim = dim
         self.num_heads = num_heads
+        self.tokens = tokens
         self.logit_scale = logit_scale
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(windows, tokens, dim) -> the same."""
-        windows, tokens, dim = x.shape
-        qkv = self.qkv(x).view(windows, tokens, 3, self.num_heads, dim // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attention = (self.logit_scale * q @ k.transpose(-2, -1)).softmax(-1)
-        y: Tensor = self.proj((attention @ v).transpose(1, 2).reshape(windows, tokens, dim))
+        # On the meta device costs are counted, and only products count.
+        if self.tokens >= 16 or x.device.type == "meta":
+            return self._tokens_last(x)
+        return self._windows_last(x)
+
+    def _tokens_last(self, x: Tensor) -> Tensor:
+        heads, width = self.num_heads, self.dim // self.num_heads
+        qkv = self.qkv(x).view(-1, self.tokens, 3, heads, width)
+        q, k, v = qkv.permute(2, 0, 3, 4, 1).contiguous()
+        attention = ((self.logit_scale * q).transpose(-2, -1) @ k).softmax(-1)
+        mixed = v @ attention.transpose(-2, -1)
+        y: Tensor = self.proj(mixed.view(-1, self.dim, self.tokens).transpose(1, 2))
         return y
+
+    def _windows_last(self, x: Tensor) -> Tensor:
+        heads, width = self.num_heads, self.dim // self.num_heads
+        flat = x.transpose(0, 1).reshape(-1, self.dim)
+        qkv = self.qkv.weight @ flat.transpose(0, 1) + self.qkv.bias[:, None]
+        q, k, v = qkv.view(3, heads, width, self.tokens, -1)
+        q = self.logit_scale * q
+        # (heads, keys, queries, windows)
+        logits = q[:, 0, None] * k[:, 0, :, None]
+        for i in range(1, width):
+            logits = torch.addcmul(logits, q[:, i, None], k[:, i, :, None])
+        attention = logits.softmax(1)
+        mixed = attention[:, None, 0] * v[:, :, 0, None]
+        for key in range(1, self.tokens):
+            mixed = torch.addcmul(mixed, attention[:, None, key], v[:, :, key, None])
+        y: Tensor = self.proj(mixed.view(self.dim, -1).transpose(0, 1))
+        return y.view(self.tokens, -1, self.dim).transpose(0, 1)
 
 
 class AttentionBlock(nn.Module):
@@ -135,7 +170,7 @@ class AttentionBlock(nn.Module):
         self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim)
         attending = dim if kernel_attention is None else dim // 2
-        self.attention = WindowAttention(attending, num_heads, logit_scale)
+        self.attention = WindowAttention(attending, num_heads, window_size**2, logit_scale)
         self.kernel_attention: nn.Module | None = kernel_attention
         self.normed = kernel_attention is None or kernel_attention.switches.normed
         self.norm2 = nn.LayerNorm(dim)
@@ -159,7 +194,10 @@ class AttentionBlock(nn.Module):
             convolved = order.to_tokens(self.kernel_attention(order.to_map(convolved, *size)))
             mixed = torch.cat([self._attend(attending, order, size, moved), convolved], -1)
         x = x + mixed
-        y: Tensor = x + self.mlp(self.norm2(x))
+        return x + _in_chunks(self._transform, x)
+
+    def _transform(self, x: Tensor) -> Tensor:
+        y: Tensor = self.mlp(self.norm2(x))
         return y
 
     def _attend(
@@ -168,8 +206,8 @@ class AttentionBlock(nn.Module):
         if moved:
             shuffled = win_shuffle(order.to_map(x, *size), self.window_size, moved == -1)
             x = order.to_tokens(shuffled)
-        windows: Tensor = self.attention(x.reshape(-1, self.window_size**2, x.shape[-1]))
-        return windows.view(x.shape)
+        windows = x.reshape(-1, self.window_size**2, x.shape[-1])
+        return _in_chunks(self.attention, windows).reshape(x.shape)
 
 
 class PyramidStep(nn.Module):
@@ -447,6 +485,15 @@ class PSRT(FusionModel):
                     f"x{self.scale} network of {self.channels} bands and a {height}x{width} cube; "
                     f"it is {tuple(tensor.shape)}"
                 )
+
+
+def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function(x)`` for (windows, tokens, dim), on a CPU as many windows at a time as the caches
+    hold: the logits of a map are a hundred times its size."""
+    if x.device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return function(x)
+    windows = max(1, _CHUNK_TOKENS // x.shape[1])
+    return torch.cat([function(x[i : i + windows]) for i in range(0, x.shape[0], windows)])
 
 
 def fuse_kernels(model: PSRT) -> PSRT:
