@@ -18,6 +18,7 @@ from vernier.inference.engines import EngineName, Precision
 from vernier.inference.engines.conversion import ConversionError, convert_module
 from vernier.inference.tiles import available_memory, plan_tiles, tile_side
 from vernier.models.checkpoints import load_model
+from vernier.models.devices import find_device
 from vernier.models.layers import FusionModel, pad_to_multiple, upsample_bicubic
 
 __all__ = ["Fuser"]
@@ -215,11 +216,8 @@ class Fuser:
 
 
 def _torch(network: FusionModel, precision: Precision, device: str) -> _Run:
-    try:
-        target = torch.device(device)
-        network = network.to(target)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"torch cannot use the device {device!r}: try cpu or cuda") from error
+    target = find_device(device)
+    network = network.to(target)
 
     def run(both: Tensor) -> Tensor:
         bf16 = torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16")
