@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,12 @@ def test_a_run_learns_and_leaves_everything_behind(pictures: Path, tmp_path: Pat
     torch.testing.assert_close(model(lr), from_checkpoint(lr))
 
 
+# Compiling for a cold cache costs more than training.
+_TINY = {
+    "name": "sesr-m3",
+    "scale": 2,
+    "overrides": {"num_blocks": 1, "num_features": 4, "expansion": 8},
+}
 _GRLA = {
     "name": "grla",
     "scale": 2,
@@ -172,6 +179,12 @@ _PSRT = {
             "optimiser": {"name": "adamw", "weight_decay": 1e-2},
             "ssim_weight": 0.1,
         },
+        pytest.param(
+            {"model": _TINY, "compile": True, "steps": 12, "checkpoint_every": 5},
+            marks=pytest.mark.skipif(
+                shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"
+            ),
+        ),
     ],
     ids=[
         "collapsed-soap",
@@ -180,6 +193,7 @@ _PSRT = {
         "batch-norm",
         "drop-path",
         "fusion-adamw-ssim",
+        "compiled",
     ],
 )
 def test_resumed_is_bit_equal_to_uninterrupted(
@@ -367,7 +381,7 @@ def test_scenes_that_do_not_fit_are_refused(
 
 def test_what_the_network_refuses_leaves_no_folder(pictures: Path, tmp_path: Path) -> None:
     values = _values(pictures, tmp_path, model=_HAT, precision="fp16")
-    with pytest.raises(InputError, match="hat cannot train so: .*use bfloat16 or float32"):
+    with pytest.raises(InputError, match=r"hat cannot train so: .*use bfloat16 or float32"):
         train(parse_recipe(values, "recipe"))
     assert not (tmp_path / "run").exists()
 
