@@ -13,6 +13,7 @@ from vernier.cli import (
     upscale,
     fuse,
     train,
+    ablate,
     models,
     evaluate,
     data,
@@ -24,6 +25,7 @@ from vernier.cli import (
 from vernier.errors import VernierError
 
 __all__ = [
+    "ablate",
     "app",
     "compare",
     "data",

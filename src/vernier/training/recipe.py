@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,8 +18,13 @@ __all__ = [
     "OptimiserRecipe",
     "Recipe",
     "ScheduleRecipe",
+    "Strict",
+    "apply_override",
     "load_recipe",
     "parse_recipe",
+    "read_values",
+    "set_value",
+    "validate",
 ]
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -27,11 +32,16 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Unknown keys are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelRecipe(_Strict):
+Validated = TypeVar("Validated", bound=Strict)
+
+
+class ModelRecipe(Strict):
     """What is trained."""
 
     name: str
@@ -46,7 +56,7 @@ class ModelRecipe(_Strict):
     """Start from these weights or this checkpoint (same width; another scale or depth is fine)."""
 
 
-class DataRecipe(_Strict):
+class DataRecipe(Strict):
     """What it is trained on: photographs, or hyperspectral scenes where the model fuses cubes."""
 
     train: list[str]
@@ -90,7 +100,7 @@ class DataRecipe(_Strict):
         return self
 
 
-class OptimiserRecipe(_Strict):
+class OptimiserRecipe(Strict):
     """How the weights move."""
 
     name: Literal["adam", "adamw", "soap"] = "adam"
@@ -115,7 +125,7 @@ class OptimiserRecipe(_Strict):
         return self
 
 
-class ScheduleRecipe(_Strict):
+class ScheduleRecipe(Strict):
     """The learning rate over the steps, as a factor of ``optimiser.learning_rate``."""
 
     name: Literal["constant", "multi-step", "cosine"] = "cosine"
@@ -140,7 +150,7 @@ class ScheduleRecipe(_Strict):
         return self
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Everything that defines a training run."""
 
     name: str
@@ -212,11 +222,23 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         InputError: no such file, not YAML, or a key or value that does not fit; the message names
             the key, the place and the nearest valid name.
     """
+    values = read_values(path)
+    for override in overrides:
+        apply_override(values, override)
+    return parse_recipe(values, str(path))
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """The keys of a YAML file, not validated.
+
+    Raises:
+        InputError: no such file, not YAML, or no keys.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the recipe {path}: {error}") from error
+        raise InputError(f"cannot read {path}: {error}") from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -225,21 +247,29 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(f"{path} is not YAML{line}; see recipes/ for examples") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no keys; see recipes/ for examples")
-    for override in overrides:
-        _apply_override(values, override)
-    return parse_recipe(values, str(path))
+    return values
 
 
 def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
     """Validate plain values; ``origin`` names them in the error."""
+    return validate(Recipe, values, origin)
+
+
+def validate(kind: type[Validated], values: dict[str, Any], origin: str) -> Validated:
+    """Plain values as one of the strict models; problems in one line that names ``origin``."""
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_explain(dict(problem)) for problem in error.errors())
+        problems = "; ".join(_explain(kind, dict(problem)) for problem in error.errors())
         raise InputError(f"{origin}: {problems}") from error
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set what ``key=value`` says: a dotted key, a value in YAML.
+
+    Raises:
+        InputError: it cannot be read, or a value stands where the key wants keys.
+    """
     key, sign, value = override.partition("=")
     if not sign or not key:
         raise InputError(f"cannot read {override!r}: write key=value, as in optimiser.eps=1e-8")
@@ -247,22 +277,27 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"cannot read the value of {override!r}: write it as in YAML") from error
+    set_value(values, key, parsed)
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key; errors as `apply_override`."""
     *parents, last = key.split(".")
     target = values
     for parent in parents:
         inner = target.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise InputError(f"{override!r}: {parent} is a value, it has no keys inside")
+            raise InputError(f"{key}: {parent} is a value, it has no keys inside")
         target = inner
-    target[last] = parsed
+    target[last] = value
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     """One of pydantic's findings as a phrase that says where, what, and what to write instead."""
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
+        known = _fields_at(kind, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"unknown key {where!r}, {hint}"
@@ -281,8 +316,7 @@ def _explain(problem: dict[str, Any]) -> str:
     return f"{where!r}: {message}" if where else message
 
 
-def _fields_at(location: list[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
     for part in location:
         annotation = model.model_fields[part].annotation
         assert isinstance(annotation, type)

@@ -1,0 +1,53 @@
+"""`vernier ablate`: variants of a recipe under equal budget, and their table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vernier.cli.app import app, stderr
+
+
+class AblateFormat(StrEnum):
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.command()
+def ablate(
+    experiment: Annotated[
+        Path, typer.Argument(help="The experiment, a YAML file; see experiments/.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, e.g. shared.steps=500 seeds=[0]")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Where arms are measured: cpu, cuda, ...")
+    ] = "cpu",
+    as_format: Annotated[
+        AblateFormat, typer.Option("--format", help="Of what is printed.")
+    ] = AblateFormat.TABLE,
+) -> None:
+    """Train the arms of an experiment under equal budget and print how they compare.
+
+    Finished arms are not trained again, interrupted ones go on. The table is written beside the
+    runs too, as Markdown, CSV and JSON.
+    """
+    from vernier.training.ablation import load_experiment, run_experiment
+
+    loaded, recipes = load_experiment(experiment, overrides or [])
+    try:
+        report = run_experiment(
+            loaded, recipes, device=device, progress=lambda line: stderr.print(line, markup=False)
+        )
+    except KeyboardInterrupt:
+        stderr.print("interrupted; the same command goes on where it stopped")
+        raise typer.Exit(130) from None
+    for path in report.write():
+        stderr.print(f"{path}: written", markup=False, highlight=False)
+    typer.echo(report.render(as_format.value), nl=False)
