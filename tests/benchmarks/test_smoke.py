@@ -14,6 +14,8 @@ import torch
 ROOT = Path(__file__).parents[2]
 SUITES = {
     "inference": "## Inference: 64x48 to 128x96",
+    "hat": "## HAT x4",
+    "grla": "## GRLA",
     "training": "## Training",
     "resize": "## Resize and metrics",
     "command": "## The command line",
@@ -80,6 +82,15 @@ def _inference(suite: dict[str, Any]) -> None:
     assert gflop == pytest.approx(2e-9 * 13520 * 64 * 48)
 
 
+def _network(suite: dict[str, Any]) -> None:
+    for row in suite["tables"][0]["rows"]:
+        if row["precision"] == "fp32":
+            assert row["difference"] <= 1e-3, row["name"]
+        else:
+            assert row["difference"] > 0, f"{row['name']} does not compute in bf16"
+            assert row["psnr"] > 30, row["name"]
+
+
 def _training(suite: dict[str, Any]) -> None:
     rows = _rows(suite, "Steps alone")
     assert {(row["form"], row["precision"], row["optimiser"]) for row in rows} == {
@@ -117,7 +128,14 @@ def _command(suite: dict[str, Any]) -> None:
     assert "torch" not in packages
 
 
-CHECKS = {"inference": _inference, "training": _training, "resize": _resize, "command": _command}
+CHECKS = {
+    "inference": _inference,
+    "hat": _network,
+    "grla": _network,
+    "training": _training,
+    "resize": _resize,
+    "command": _command,
+}
 
 
 def test_what_computes_something_else_is_refused(
