@@ -109,7 +109,7 @@ def fusion(
         if scenes.pop(name, None) is None:
             raise InputError(f"--without {name}: no such scene; there are {', '.join(scenes)}")
     load = partial(
-        read_cube, axes=axes, peak=peak, key=key, wavelengths=_parse_wavelengths(wavelengths)
+        read_cube, axes=axes, peak=peak, key=key, wavelengths=parse_wavelengths(wavelengths)
     )
     parts = split_scenes(split, scenes) if split else {"": scenes}
     for part, members in parts.items():
@@ -157,8 +157,8 @@ def preview(
 
     if bands and response:
         raise InputError("give --bands or --response, not both")
-    cube = read_cube(cube_path, axes=axes, key=key, wavelengths=_parse_wavelengths(wavelengths))
-    _show_notes(cube.notes)
+    cube = read_cube(cube_path, axes=axes, key=key, wavelengths=parse_wavelengths(wavelengths))
+    show_notes(cube.notes)
     if response:
         from vernier.imaging.simulation import find_response
 
@@ -189,7 +189,7 @@ def info(
         _print_fusion(path, peak)
         return
     cube = read_cube(
-        path, axes=axes, peak=peak, key=key, wavelengths=_parse_wavelengths(wavelengths)
+        path, axes=axes, peak=peak, key=key, wavelengths=parse_wavelengths(wavelengths)
     )
     lines = {
         "bands": cube.bands,
@@ -203,7 +203,7 @@ def info(
         **cube.metadata,
     }
     _print_facts(path, lines)
-    _show_notes(cube.notes)
+    show_notes(cube.notes)
 
 
 def _print_fusion(path: Path, peak: float | None) -> None:
@@ -224,7 +224,7 @@ def _print_fusion(path: Path, peak: float | None) -> None:
     long = ("response_weights", "wavelengths", "scenes")
     settings = {name: value for name, value in scenes.settings.items() if name not in long}
     _print_facts(path, {**settings, **lines})
-    _show_notes(scenes.notes)
+    show_notes(scenes.notes)
 
 
 def _print_facts(path: Path, facts: dict[str, object]) -> None:
@@ -233,7 +233,7 @@ def _print_facts(path: Path, facts: dict[str, object]) -> None:
         typer.echo(f"  {name}: {' '.join(str(value).split())}")
 
 
-def _show_notes(notes: tuple[str, ...]) -> None:
+def show_notes(notes: tuple[str, ...]) -> None:
     for note in notes:
         stderr.print(f"note: {escape(note)}", highlight=False)
 
@@ -252,7 +252,7 @@ def _chosen_bands(text: str | None, count: int, wavelengths: tuple[float, ...] |
     ]
 
 
-def _parse_wavelengths(text: str | None) -> list[float] | None:
+def parse_wavelengths(text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:
