@@ -255,26 +255,33 @@ def test_any_size(scale: int, channels: int, size: tuple[int, int]) -> None:
 
 
 @torch.no_grad()
-def test_parts_compute_what_the_whole_does() -> None:
-    model = tiny(depths=(3,))
-    lr = torch.rand(2, 3, 11, 22)
+@pytest.mark.parametrize("scale", [1, 3, 4])
+def test_parts_compute_what_the_whole_does(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(scale=scale, depths=(3,)).double()
+    lr = torch.rand(2, 3, 27, 22, dtype=torch.float64)
     whole = model(lr)
-    model.memory_budget = 1
-    calls = []
-    attend = hat._BiasedAttention.attend
+    windows, rows = [], []
+    attend, upsampled = hat._BiasedAttention.attend, HAT._upsampled
 
-    def counted(self: Any, q: Tensor, *rest: Any) -> Tensor:
-        calls.append(len(q))
+    def note_windows(self: Any, q: Tensor, *rest: Any) -> Tensor:
+        windows.append(len(q))
         return attend(self, q, *rest)
 
-    hat._BiasedAttention.attend = counted  # type: ignore[method-assign]
-    try:
-        parts = model(lr)
-    finally:
-        hat._BiasedAttention.attend = attend  # type: ignore[method-assign]
-    assert set(calls) == {1}
-    assert len(calls) == 2 * 3 * 6 * 4
-    torch.testing.assert_close(parts, whole, **CLOSE)
+    def note_rows(self: HAT, features: Tensor, dtype: torch.dtype) -> Tensor:
+        rows.append(features.shape[2])
+        return upsampled(self, features, dtype)
+
+    monkeypatch.setattr(hat._BiasedAttention, "attend", note_windows)
+    monkeypatch.setattr(HAT, "_upsampled", note_rows)
+    model.memory_budget = 1
+    torch.testing.assert_close(model(lr), whole, atol=1e-12, rtol=0)
+    assert windows == [1] * (2 * 7 * 6 * 4)
+    assert rows == [15, 18, 7]
+    windows.clear()
+    model.memory_budget = None
+    model(lr)
+    # The shifted block has four groups.
+    assert windows == [84, 60, 12, 10, 2, 84, 84]
 
 
 @torch.no_grad()
@@ -286,32 +293,39 @@ def test_only_windows_at_the_far_edges_are_masked() -> None:
     assert hat._cut(2, 32, 24, 8, 0).masks == [None]
 
 
-def biases(model: HAT) -> list[Tensor | None]:
-    return [m._bias and m._bias[1] for m in model.modules() if isinstance(m, hat._BiasedAttention)]
+def remembered(model: HAT) -> list[object]:
+    """What every attention keeps from one picture to the next."""
+    attentions = [m for m in model.modules() if isinstance(m, hat._BiasedAttention)]
+    return [attention._prepared and attention._prepared[1] for attention in attentions]
 
 
 @torch.no_grad()
-def test_remembered_biases_follow_the_weights() -> None:
+def test_what_is_remembered_follows_the_weights() -> None:
     model, other = tiny(), tiny()
     lr = torch.rand(1, 3, 6, 5)
     before = model(lr)
-    remembered = biases(model)
-    assert None not in remembered
+    kept = remembered(model)
+    assert len(kept) == 3
+    assert None not in kept
     model(lr)
-    assert all(a is b for a, b in zip(biases(model), remembered, strict=True))
+    assert all(now is then for now, then in zip(remembered(model), kept, strict=True))
 
     model.load_state_dict(other.state_dict())
     torch.testing.assert_close(model(lr), other(lr), rtol=0, atol=0)
     assert not torch.allclose(model(lr), before)
 
-    for parameter in model.parameters():
-        parameter.mul_(1.1)
+    for attention in model.modules():
+        if isinstance(attention, hat._BiasedAttention):
+            for parameter in attention.parameters():
+                hr = model(lr)
+                parameter.mul_(1.1)
+                assert not torch.equal(model(lr), hr)
     torch.testing.assert_close(model(lr), copy.deepcopy(model).train().eval()(lr), rtol=0, atol=0)
     model.train()
-    assert biases(model) == [None] * 3
+    assert remembered(model) == [None] * 3
 
 
-def test_biases_remembered_in_inference_mode_serve_gradients() -> None:
+def test_what_inference_mode_remembered_serves_gradients() -> None:
     """As attribution needs: of the picture, through a network that was used before."""
     model = tiny().requires_grad_(False)
     lr = torch.rand(1, 3, 6, 5)
@@ -323,7 +337,7 @@ def test_biases_remembered_in_inference_mode_serve_gradients() -> None:
     assert lr.grad.abs().min() > 0
 
 
-def test_evaluation_trains_no_stale_bias() -> None:
+def test_evaluation_trains_nothing_stale() -> None:
     model = tiny()
     with torch.no_grad():
         model(torch.rand(1, 3, 4, 4))

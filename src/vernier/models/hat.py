@@ -40,6 +40,9 @@ __all__ = ["HAT", "relative_position_index"]
 _MEAN_RGB = (4488, 4371, 4040)
 # The width of the reconstruction, in every published variant.
 _NUM_FEAT = 64
+# LR pixels on each side that an output pixel depends on in the reconstruction, which has a
+# convolution at every resolution, and two at the lowest.
+_TAIL_RADIUS = 3
 # Added to the logits of pixels that only the shift brought together.
 _MASKED = -100.0
 # Picture sizes whose windows are remembered.
@@ -154,9 +157,10 @@ def _gather(x: Tensor, index: Tensor, run: int) -> Tensor:
     return runs.view(index.shape[0], index.shape[1] * run, channels)
 
 
-def _merge(windows: Sequence[Tensor], cut: _Cut, shape: torch.Size) -> Tensor:
-    """The outputs of all windows, in the order of the groups -> (B, H, W, C)."""
-    together = torch.cat(tuple(windows)) if len(windows) > 1 else windows[0]
+def _merge(windows: list[Tensor], cut: _Cut, shape: torch.Size) -> Tensor:
+    """The outputs of all windows, in the order of the groups -> (B, H, W, C); takes them."""
+    together = torch.cat(windows) if len(windows) > 1 else windows[0]
+    windows.clear()
     runs = together.view(-1, cut.run * shape[-1]).index_select(0, cut.merge)
     return runs.view(shape)
 
@@ -164,6 +168,26 @@ def _merge(windows: Sequence[Tensor], cut: _Cut, shape: torch.Size) -> Tensor:
 def _parts(x: Tensor, size: int | None) -> Sequence[Tensor]:
     """``x`` in parts of about equal size, at most ``size`` rows each."""
     return [x] if size is None else x.tensor_split(max(1, math.ceil(x.shape[0] / size)))
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``F.linear``, (..., C) -> (..., N).
+
+    In float32 on CPUs it is written as a 1x1 convolution of 16 pictures or more, which torch always
+    gives to oneDNN: where the processor is not Intel's that is twice as fast as MKL.
+    """
+    channels = x.shape[-1]
+    rows = x.numel() // channels
+    if x.device.type != "cpu" or x.dtype != torch.float32 or rows % 16 or _tracing():
+        return F.linear(x, weight, bias)
+    pictures = _nchw(x.reshape(16, rows // 16, 1, channels))
+    y = F.conv2d(pictures, weight[:, :, None, None], bias)
+    return _nhwc(y).view(*x.shape[:-1], -1)
+
+
+def _widened(x: Tensor, dim: int, by: int) -> Tensor:
+    """Zeros after the end of a dimension."""
+    return F.pad(x, (0, 0) * (x.ndim - 1 - dim) + (0, by)) if by else x
 
 
 def _nchw(x: Tensor) -> Tensor:
@@ -197,7 +221,10 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor, at_once: int | None) -> Tensor:
-        parts = [self.fc2(F.gelu(self.fc1(part))) for part in _parts(x.flatten(0, 2), at_once)]
+        parts = []
+        for part in _parts(x.flatten(0, 2), at_once):
+            hidden = F.gelu(_linear(part, self.fc1.weight, self.fc1.bias))
+            parts.append(_linear(hidden, self.fc2.weight, self.fc2.bias))
         return (torch.cat(parts) if len(parts) > 1 else parts[0]).view(x.shape)
 
 
@@ -237,8 +264,29 @@ class CAB(nn.Module):
         return y
 
 
+@dataclass(frozen=True)
+class _AttentionWeights:
+    """The weights of an attention as the fused kernels want them.
+
+    Attributes:
+        bias: what to add to the logits, (1, heads, queries, keys).
+        qkv, qkv_bias: (3, heads * D, C) and (3, heads * D). D is the width of a head filled up with
+            zeros to a multiple of 8: without it CUDA has no fused kernel with a bias, and CPUs are
+            slower.
+        proj: (C, heads * D).
+    """
+
+    bias: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor
+    proj: Tensor
+
+
 class _BiasedAttention(nn.Module):
     """Multi-head attention with a learned bias for every relative position of query and key."""
+
+    qkv: nn.Linear
+    proj: nn.Linear
 
     def __init__(self, dim: int, num_heads: int, window_size: int, key_size: int) -> None:
         super().__init__()
@@ -247,47 +295,54 @@ class _BiasedAttention(nn.Module):
         self.relative_position_bias_table = nn.Parameter(
             torch.empty((window_size + key_size - 1) ** 2, num_heads)
         )
-        self._bias: tuple[tuple[object, ...], Tensor] | None = None
+        self._prepared: tuple[object, _AttentionWeights] | None = None
 
     def train(self, mode: bool = True) -> Self:
-        self._bias = None
+        self._prepared = None
         return super().train(mode)
 
-    def bias(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
-        """(1, heads, queries, keys); remembered as long as the table stays as it is."""
-        table = self.relative_position_bias_table
-        trained = table.requires_grad and torch.is_grad_enabled()
+    def prepared(self, positions: Tensor) -> _AttentionWeights:
+        """The weights for these positions; remembered where and as long as they do not change."""
+        dtype = _compute_dtype(self.qkv.weight)
+        sources = [self.relative_position_bias_table, *self.qkv.parameters(), self.proj.weight]
+        trained = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
         if trained or _tracing() or torch.compiler.is_compiling():
-            return self._gather_bias(positions, dtype)
-        version = None if table.is_inference() else table._version
-        key = (dtype, table.device, table.data_ptr(), version)
-        if self._bias is None or self._bias[0] != key:
+            return self._prepare(positions, dtype)
+        versions = [(s.data_ptr(), None if s.is_inference() else s._version) for s in sources]
+        key = (versions, positions.device, dtype)
+        if self._prepared is None or self._prepared[0] != key:
             # What is made in inference mode could not serve a gradient later.
             with torch.inference_mode(False), torch.no_grad():
-                self._bias = key, self._gather_bias(positions, dtype)
-        return self._bias[1]
+                self._prepared = key, self._prepare(positions, dtype)
+        return self._prepared[1]
 
-    def _gather_bias(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
-        table = self.relative_position_bias_table
-        bias = table.to(dtype).index_select(0, positions.flatten())
-        return bias.T.reshape(1, self.num_heads, *positions.shape)
+    def _prepare(self, positions: Tensor, dtype: torch.dtype) -> _AttentionWeights:
+        table = self.relative_position_bias_table.to(dtype).index_select(0, positions.flatten())
+        bias = table.T.reshape(1, self.num_heads, *positions.shape)
+        heads = (self.num_heads, self.head_dim)
+        # Counted or exported, a network is as wide as it is on paper.
+        on_paper = _tracing() or positions.device.type == "meta"
+        padding = 0 if on_paper else -self.head_dim % 8
+        weight, qkv_bias = self.qkv.weight, self.qkv.bias
+        if qkv_bias is None:
+            qkv_bias = weight.new_zeros(weight.shape[0])
+        return _AttentionWeights(
+            bias=bias,
+            qkv=_widened(weight.to(dtype).view(3, *heads, -1), 2, padding).flatten(1, 2),
+            qkv_bias=_widened(qkv_bias.to(dtype).view(3, *heads), 2, padding).flatten(1),
+            proj=_widened(self.proj.weight.to(dtype).view(-1, *heads), 2, padding).flatten(1),
+        )
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor | None = None
+        self, q: Tensor, k: Tensor, v: Tensor, weights: _AttentionWeights, bias: Tensor
     ) -> Tensor:
-        """(windows, queries, C), (windows, keys, C) twice -> (windows, queries, C)."""
+        """(windows, queries, heads * D), (windows, keys, heads * D) twice -> (windows, queries, C).
+
+        ``bias`` is the weights', with or without a mask.
+        """
         q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))
-        bias = self.bias(positions, q.dtype)
-        if mask is not None:
-            bias = bias + mask.to(bias.dtype)
-        padding = -self.head_dim % 8 if q.is_cuda else 0
-        if padding:
-            # CUDA's fused kernels want heads of 8, 16, ... channels.
-            q, k, v = (F.pad(x, (0, padding)) for x in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v, bias, scale=self.head_dim**-0.5)
-        if padding:
-            y = y[..., : self.head_dim]
-        return y.transpose(1, 2).flatten(2)
+        return _linear(y.transpose(1, 2).flatten(2), weights.proj, self.proj.bias)
 
 
 class WindowAttention(_BiasedAttention):
@@ -299,11 +354,14 @@ class WindowAttention(_BiasedAttention):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, cut: _Cut, grid: _Grid) -> Tensor:
+        weights = self.prepared(grid.positions)
+        qkv, qkv_bias = weights.qkv.flatten(0, 1), weights.qkv_bias.flatten()
         windows = []
         for group, mask in zip(cut.groups, cut.masks, strict=True):
+            bias = weights.bias if mask is None else weights.bias + mask.to(weights.bias.dtype)
             for index in _parts(group, grid.windows_at_once):
-                q, k, v = self.qkv(_gather(x, index, cut.run)).chunk(3, dim=-1)
-                windows.append(self.proj(self.attend(q, k, v, grid.positions, mask)))
+                q, k, v = _linear(_gather(x, index, cut.run), qkv, qkv_bias).chunk(3, dim=-1)
+                windows.append(self.attend(q, k, v, weights, bias))
         return _merge(windows, cut, x.shape)
 
 
@@ -366,11 +424,10 @@ class OCAB(_BiasedAttention):
         self.mlp = MLP(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, grid: _Grid) -> Tensor:
-        dim = x.shape[-1]
+        weights = self.prepared(grid.key_positions)
         normed = self.norm1(x)
-        weight, bias = self.qkv.weight, self.qkv.bias
         # Beyond the picture keys and values are zero, which the queries do attend to.
-        kv = F.linear(normed, weight[dim:], None if bias is None else bias[dim:])
+        kv = _linear(normed, weights.qkv[1:].flatten(0, 1), weights.qkv_bias[1:].flatten())
         kv = F.pad(kv, (0, 0, *4 * (self.margin,)))
         windows = []
         (queries,) = grid.plain.groups
@@ -379,13 +436,10 @@ class OCAB(_BiasedAttention):
             _parts(grid.keys, grid.windows_at_once),
             strict=True,
         ):
-            q = F.linear(
-                _gather(normed, index, grid.plain.run),
-                weight[:dim],
-                None if bias is None else bias[:dim],
-            )
+            q = _gather(normed, index, grid.plain.run)
+            q = _linear(q, weights.qkv[0], weights.qkv_bias[0])
             k, v = _gather(kv, keys, grid.key_run).chunk(2, dim=-1)
-            windows.append(self.proj(self.attend(q, k, v, grid.key_positions)))
+            windows.append(self.attend(q, k, v, weights, weights.bias))
         x = x + _merge(windows, grid.plain, x.shape)
         detail: Tensor = self.mlp(self.norm2(x), grid.pixels_at_once)
         return x + detail
@@ -451,8 +505,8 @@ class HAT(SRModel):
             insides; may be changed at any time.
 
     Attributes:
-        memory_budget: bytes that the windows computed at once may take where no gradient is wanted;
-            None = 64 MiB on a CPU, whose caches like that, 512 MiB elsewhere.
+        memory_budget: bytes that the windows or the output rows computed at once may take where no
+            gradient is wanted; None = 64 MiB on a CPU, 512 MiB elsewhere.
 
     Raises:
         ValueError: an argument is out of range.
@@ -617,9 +671,35 @@ class HAT(SRModel):
         x = x.contiguous(memory_format=torch.channels_last)
         shallow = _convolve_in(exact, self.conv_first, x).to(self.norm.weight.dtype)
         features = self.conv_after_body(self._body(shallow)) + shallow
-        features = self.upsample(self.conv_before_upsample(features))
-        hr = _convolve_in(exact, self.conv_last, features) / self.img_range + mean
+        hr = self._reconstruct(features, exact) / self.img_range + mean
         return hr[..., : height * self.scale, : width * self.scale].to(lr.dtype)
+
+    def _reconstruct(self, features: Tensor, dtype: torch.dtype) -> Tensor:
+        """(B, embed_dim, H, W) -> (B, channels, scale H, scale W), in strips to save memory."""
+        height, width = features.shape[-2:]
+        budget = self._budget(features)
+        # The last features, and twice those before: as they are made and as they are shuffled.
+        row = 3 * _NUM_FEAT * self.scale**2 * width * len(features) * features.element_size()
+        if budget is None or row * height <= budget:
+            return self._upsampled(features, dtype)
+        rows = max(4 * _TAIL_RADIUS, budget // row)
+        strips = []
+        for start in range(0, height, rows):
+            first, stop = max(0, start - _TAIL_RADIUS), min(height, start + rows)
+            strip = self._upsampled(features[:, :, first : stop + _TAIL_RADIUS], dtype)
+            top = (start - first) * self.scale
+            strips.append(strip[:, :, top : top + (stop - start) * self.scale])
+        return torch.cat(strips, dim=2)
+
+    def _upsampled(self, features: Tensor, dtype: torch.dtype) -> Tensor:
+        features = self.upsample(self.conv_before_upsample(features))
+        return _convolve_in(dtype, self.conv_last, features)
+
+    def _budget(self, x: Tensor) -> int | None:
+        """Bytes that what is computed at once may take; None = any."""
+        if torch.is_grad_enabled() or _tracing() or x.device.type == "meta":
+            return None
+        return self.memory_budget or (2**26 if x.device.type == "cpu" else 2**29)
 
     def _body(self, x: Tensor) -> Tensor:
         """The groups and the norms around them, (B, C, H, W) -> the same."""
@@ -641,9 +721,9 @@ class HAT(SRModel):
                 self._grids.clear()
             with torch.inference_mode(False):
                 self._grids[key] = self._new_grid(*key)
-        if torch.is_grad_enabled() or x.device.type == "meta":
+        budget = self._budget(x)
+        if budget is None:
             return self._grids[key]
-        budget = self.memory_budget or (2**26 if x.device.type == "cpu" else 2**29)
         # What attention gathers, computes and puts out of one window.
         pixels = 6 * self.window_size**2 + 2 * self.key_size**2
         windows = max(1, budget // (pixels * self.embed_dim * x.element_size()))
