@@ -142,7 +142,7 @@ def test_module_equals_the_original(shared: Path, unit: str) -> None:
 ALIKE = {"ka5": "ka4", "ka10": "ka7", "ka13": "ka7", "ka19": "ka18", "ka20": "ka18"}
 
 
-@pytest.mark.parametrize("form", [f"ka{number}" for number in range(1, 23)])
+@pytest.mark.parametrize("form", ["ka1", "ka3", "ka9", "ka21", *ALIKE])
 def test_published_checkpoints_are_recognised(form: str) -> None:
     model = PSRT(
         scale=4,

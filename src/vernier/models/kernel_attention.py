@@ -545,15 +545,15 @@ class KernelAttention(nn.Module):
         """Not multiplied out with the fusion: that would make a dense k x k kernel of it."""
         kernels, global_kernel = self._kernels(x)
         stack = _stacked(self.switches, kernels, global_kernel).flatten(-5, -4)
-        batch, _, height, width = x.shape
-        m = self.switches.num_results
-        k = self.switches.kernel_size
-        repeated = x.repeat(1, m, 1, 1).view(1, -1, height, width)
-        weight = stack.expand(batch, *stack.shape[-4:]).reshape(-1, 1, k, k)
-        y = F.conv2d(repeated, weight, padding=k // 2, groups=weight.shape[0])
-        return F.conv2d(
-            y.view(batch, -1, height, width), self.fusion.weight[..., None, None], self.fusion.bias
-        )
+        _, _, height, width = x.shape
+        # Plain numbers, which a tracer keeps: engines want kernels of a known shape.
+        batch, k = int(x.shape[0]), self.switches.kernel_size
+        maps = self.switches.num_results * self.channels
+        weight = stack.expand(batch, *stack.shape[-4:]).reshape(batch * maps, 1, k, k)
+        repeated = x.repeat(1, self.switches.num_results, 1, 1).view(1, -1, height, width)
+        y = F.conv2d(repeated, weight, padding=k // 2, groups=batch * maps)
+        y = y.view(batch, maps, height, width)
+        return F.conv2d(y, self.fusion.weight[..., None, None], self.fusion.bias)
 
 
 class FusedKernels(nn.Module):
@@ -619,6 +619,8 @@ def _conv_map(x: Tensor, kernel: Tensor) -> Tensor:
     padding = kernel.shape[-1] // 2
     if kernel.ndim == 4:
         return F.conv2d(x, kernel, padding=padding)
+    if x.shape[0] == 1:
+        return F.conv2d(x, kernel[0], padding=padding)
     # A kernel of its own for every picture: one group each.
     y = F.conv2d(x.flatten(0, 1)[None], kernel.flatten(0, 1), padding=padding, groups=x.shape[0])
     return y.view(x.shape)
