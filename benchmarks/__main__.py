@@ -16,7 +16,7 @@ from benchmarks.machine import QUIET_LOAD, cores, environment
 from benchmarks.material import ROOT, Settings
 from benchmarks.report import merged, render, write
 
-SUITES = ("inference", "hat", "grla", "training", "resize", "command")
+SUITES = ("inference", "hat", "grla", "psrt", "training", "resize", "command")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
