@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vernier.errors import InputError
+from vernier.inference.networks import networks_of
 from vernier.models.checkpoints import load_model, new_card, save_weights
 from vernier.models.hat import HAT
 from vernier.models.hat_official import official_state
@@ -140,6 +141,18 @@ def test_however_it_is_wrapped(tmp_path: Path, how: str, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     torch.save(WRAPPED[how](official_state(model)), path)
     assert same(load_model(path)[0], model)
+
+
+@pytest.mark.parametrize(("channels", "colour"), [(1, "luma"), (3, "rgb")])
+def test_inference_knows_the_colour_of_every_file(
+    tmp_path: Path, channels: int, colour: str
+) -> None:
+    model = small(channels=channels)
+    torch.save({"params_ema": official_state(model)}, tmp_path / "a.pth")
+    save_weights(model, tmp_path / "a.safetensors", new_card(model, "hat"))
+    for suffix in (".pth", ".safetensors"):
+        (make,) = networks_of(tmp_path / f"a{suffix}").values()
+        assert (make().colour, make().scale) == (colour, 4)
 
 
 def test_the_older_format_of_torch(tmp_path: Path) -> None:

@@ -109,10 +109,14 @@ def _from_safetensors(path: Path) -> Network:
     entry = family_entry(card.architecture)
     if entry.colour == "cube":
         raise InputError(f"{card.name} fuses a cube with a guide: use vernier fuse")
+    # A family may be trained on luma or on colour; its config says so one way or the other.
+    colour = card.config.get("colour", entry.colour)
+    if card.config.get("channels") == 1:
+        colour = "luma"
     return Network(
         name=card.name,
         scale=card.scale,
-        colour=card.config.get("colour", entry.colour),
+        colour=colour,
         receptive_radius=card.receptive_radius,
         size_multiple=entry.size_multiple,
         bf16=entry.bf16,
