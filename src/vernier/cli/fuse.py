@@ -22,9 +22,10 @@ from vernier.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vernier.inference.fuser import Fuser
+    from vernier.inference.fuser import ClassicalFuser, Fuser
 
-_DEFAULT_MODEL = "psrt-s"
+# The best of what needs no training.
+_DEFAULT_MODEL = "guided-filter"
 
 
 @app.command()
@@ -41,7 +42,10 @@ def fuse(
         typer.Option("--guide", "-g", help="The sharp picture or cube; fusion files hold it."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-n", help="A model's name or a weight file.")
+        str,
+        typer.Option(
+            "--model", "-n", help="A weight file, a model, or guided-filter, gsa, bicubic."
+        ),
     ] = _DEFAULT_MODEL,
     scale: Annotated[
         int | None, typer.Option("--scale", "-s", help="Default: the model's.")
@@ -72,19 +76,26 @@ def fuse(
 ) -> None:
     """Make a hyperspectral cube as sharp as a picture of the same scene."""
     from vernier.data.fusion import is_fusion_file
-    from vernier.inference.fuser import Fuser
+    from vernier.inference.fuser import ClassicalFuser, Fuser
     from vernier.io.cubes import read_cube
 
+    for target in (output, report):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise InputError(f"{target.parent}: no such folder; create it or choose another")
     if tile != "auto" and not tile.isdecimal():
         raise InputError(f"--tile must be a number of pixels, 0 or auto, not {tile!r}")
-    fuser = Fuser(
-        model,
-        scale=scale,
-        engine=engine.value,
-        precision=precision.value,
-        tile="auto" if tile == "auto" else int(tile),
-        device=device,
-    )
+    fuser: Fuser | ClassicalFuser
+    if ClassicalFuser.knows(model):
+        fuser = ClassicalFuser(model)
+    else:
+        fuser = Fuser(
+            model,
+            scale=scale,
+            engine=engine.value,
+            precision=precision.value,
+            tile="auto" if tile == "auto" else int(tile),
+            device=device,
+        )
     if guide is None and is_fusion_file(cube_path):
         _fuse_file(fuser, cube_path, output, peak, check=not no_check, report=report)
         return
@@ -107,7 +118,7 @@ def fuse(
 
 
 def _fuse_file(
-    fuser: Fuser,
+    fuser: Fuser | ClassicalFuser,
     path: Path,
     output: Path,
     peak: float | None,
@@ -124,8 +135,9 @@ def _fuse_file(
     several = len(scenes) > 1
     if several and output.suffix:
         raise InputError(f"{path} holds {len(scenes)} scenes: -o must name a folder, not a file")
-    if several:
-        output.mkdir(parents=True, exist_ok=True)
+    for folder in (output, report) if several else ():
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         like = Cube(scene.lr.numpy(), 1.0, scenes.wavelengths, {"scene": scene.name})
         target = output / f"{scene.name}.h5" if several else output
@@ -143,7 +155,7 @@ def _fuse_file(
 
 
 def _fuse_one(
-    fuser: Fuser,
+    fuser: Fuser | ClassicalFuser,
     lr: NDArray[Any],
     guide: NDArray[Any],
     output: Path,
@@ -163,6 +175,7 @@ def _fuse_one(
 
     start = time.perf_counter()
     fuser.check(lr, guide)
+    scale = guide.shape[1] // lr.shape[1]
     low, high = float(lr.min()), float(lr.max())
     if not (low >= -0.05 and high <= 1.2):
         raise InputError(
@@ -170,7 +183,7 @@ def _fuse_one(
             "know 0 to 1: pass the right --peak"
         )
     if check:
-        check_guide(lr, guide, fuser.scale)
+        check_guide(lr, guide, scale)
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task("fuse", total=None)
         result = fuser.fuse(
@@ -188,7 +201,7 @@ def _fuse_one(
     took = f"{time.perf_counter() - start:.2f} s"
     bands, height, width = result.shape
     typer.echo(
-        f"{output}: {width}x{height}, {bands} bands, {fuser.name} x{fuser.scale}, "
+        f"{output}: {width}x{height}, {bands} bands, {fuser.name} x{scale}, "
         f"{fuser.engine_name}, {took}"
     )
 

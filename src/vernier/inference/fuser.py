@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vernier.errors import InputError
+from vernier.imaging.guided import CLASSICAL
 from vernier.inference.engines import EngineName, Precision
 from vernier.inference.engines.conversion import ConversionError, convert_module
 from vernier.inference.tiles import available_memory, plan_tiles, tile_side
@@ -21,7 +22,7 @@ from vernier.models.checkpoints import load_model
 from vernier.models.devices import find_device
 from vernier.models.layers import FusionModel, pad_to_multiple, upsample_bicubic
 
-__all__ = ["Fuser"]
+__all__ = ["ClassicalFuser", "Fuser"]
 
 Progress = Callable[[int, int], None]
 # (1, bands + guide channels, H, W), sides multiples of the network's -> (1, bands, H, W)
@@ -210,9 +211,67 @@ class Fuser:
             raise InputError(
                 f"the upsampled cube must be {(self.bands, *wanted)}, not {upsampled.shape}"
             )
-        for what, values in (("cube", lr), ("guide", guide)):
-            if not np.isfinite(values).all():
-                raise InputError(f"the {what} has values that are not finite: fill or mask them")
+        _check_finite(lr, guide)
+
+
+class ClassicalFuser:
+    """Fuse by a method that needs no training, for any number of bands and any whole scale.
+
+    Args:
+        method: a name of `vernier.imaging.guided.CLASSICAL`, in any case, with hyphens or spaces.
+
+    Raises:
+        InputError: another name.
+    """
+
+    engine_name = "torch"
+
+    def __init__(self, method: str) -> None:
+        methods = {_hyphenated(name): run for name, run in CLASSICAL.items()}
+        if method not in methods:
+            raise InputError(f"unknown method {method!r}; known: {', '.join(methods)}")
+        self.name = method
+        self._run = methods[method]
+
+    @staticmethod
+    def knows(method: str) -> bool:
+        return method in map(_hyphenated, CLASSICAL)
+
+    def fuse(
+        self, lr: NDArray[Any], guide: NDArray[Any], *, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """As `Fuser.fuse`, whole: (bands, H, W) and (channels, scale H, scale W)."""
+        self.check(lr, guide)
+        fused = self._run(torch.from_numpy(np.float32(lr)), torch.from_numpy(np.float32(guide)))
+        if progress:
+            progress(1, 1)
+        return fused.clamp(0, 1).numpy()
+
+    def check(self, lr: NDArray[Any], guide: NDArray[Any]) -> None:
+        """Refuse what `fuse` cannot take.
+
+        Raises:
+            InputError: the guide's sides are not the same whole multiple of the cube's, or a value
+                is not finite.
+        """
+        (height, width), (rows, columns) = lr.shape[1:], guide.shape[1:]
+        scale = rows // height
+        if scale < 1 or (rows, columns) != (scale * height, scale * width):
+            raise InputError(
+                f"a guide of {columns}x{rows} is no whole multiple of a cube of {width}x{height}: "
+                "crop or resize one of them"
+            )
+        _check_finite(lr, guide)
+
+
+def _hyphenated(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+def _check_finite(lr: NDArray[Any], guide: NDArray[Any]) -> None:
+    for what, values in (("cube", lr), ("guide", guide)):
+        if not np.isfinite(values).all():
+            raise InputError(f"the {what} has values that are not finite: fill or mask them")
 
 
 def _torch(network: FusionModel, precision: Precision, device: str) -> _Run:

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vernier.cli import main
+from vernier.data.fusion import FusionSettings, write_fusion
+from vernier.imaging.simulation import Blur, find_response
+from vernier.io import Picture, write_picture
+from vernier.io.cubes import Cube, read_cube, write_cube
+from vernier.models import create_model, new_card, save_weights
+from vernier.models.layers import FusionModel
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Run the command line; gives exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vernier", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, out, " ".join(err.split())
+
+    return call
+
+
+def truth(seed: int = 0) -> np.ndarray:
+    """(6, 64, 48) in [0.1, 0.9]: smooth spectra on sharp shapes."""
+    rng = np.random.default_rng(seed)
+    shapes = rng.random((3, 16, 12)).repeat(4, 1).repeat(4, 2)
+    spectra = np.linspace(0, 1, 6)[:, None] ** np.array([0.5, 1, 2])[None]
+    return 0.1 + 0.8 * np.einsum("bs,shw->bhw", spectra / 3, shapes)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A cube of digital numbers and its guide as a 16-bit picture."""
+    gt = truth()
+    lr = gt.reshape(6, 16, 4, 12, 4).mean((2, 4))
+    values = np.round(lr * 4095).astype(np.uint16)
+    write_cube(Cube(values, 4095.0, (450, 500, 550, 600, 650, 700)), tmp_path / "cube.mat")
+    guide = np.round(gt[[4, 2, 0]] * 65535).astype(np.uint16)
+    write_picture(Picture(np.ascontiguousarray(guide.transpose(1, 2, 0))), tmp_path / "guide.png")
+    return tmp_path / "cube.mat", tmp_path / "guide.png"
+
+
+def test_without_a_model_the_guided_filter_sharpens_and_keeps_what_the_cube_says(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    sheet = tmp_path / "sheet.png"
+    code, out, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.h5", "--report", sheet)
+    assert (code, err) == (0, "")
+    assert "48x64, 6 bands, guided-filter x4" in out
+    sharp = read_cube(tmp_path / "sharp.h5")
+    assert sharp.values.dtype == np.uint16
+    assert (sharp.peak, sharp.wavelengths) == (4095.0, (450, 500, 550, 600, 650, 700))
+    assert sheet.stat().st_size > 1000
+    code, *_ = run("fuse", cube, "-g", guide, "-o", tmp_path / "bicubic.h5", "-n", "bicubic")
+    assert code == 0
+    error, bicubic = (
+        np.abs(read_cube(path).unit() - truth()).mean()
+        for path in (tmp_path / "sharp.h5", tmp_path / "bicubic.h5")
+    )
+    assert error < 0.8 * bicubic
+
+
+def test_a_trained_file_fuses_as_its_network_does(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = create_model("psrt", scale=4, bands=6, embed=8, num_blocks=1, num_heads=2)
+    assert isinstance(model, FusionModel)
+    weights = tmp_path / "psrt.safetensors"
+    save_weights(model, weights, new_card(model, "psrt"))
+    cube, guide = files
+    code, out, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.h5", "-n", weights)
+    assert (code, err) == (0, "")
+    assert "psrt x4, openvino" in out
+    lr = torch.from_numpy(read_cube(cube).unit())[None]
+    sharp_guide = torch.from_numpy(np.round(truth()[[4, 2, 0]] * 65535) / 65535).float()[None]
+    with torch.inference_mode():
+        expected = model.eval()(lr, sharp_guide)[0].clamp(0, 1).numpy()
+    got = read_cube(tmp_path / "sharp.h5").unit()
+    np.testing.assert_allclose(got, expected, atol=0.51 / 4095)
+
+
+def test_every_scene_of_a_fusion_file_is_fused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    wavelengths = tuple(400.0 + 60 * band for band in range(6))
+    scenes = {}
+    for seed, name in enumerate(("first", "second")):
+        scenes[name] = tmp_path / f"{name}.npz"
+        write_cube(Cube(truth(seed).astype(np.float32), 1.0, wavelengths), scenes[name])
+    settings = FusionSettings(find_response("a"), Blur())
+    write_fusion(tmp_path / "scenes.h5", scenes, settings)
+    folder, sheets = tmp_path / "out", tmp_path / "sheets"
+    code, _, err = run(
+        "fuse", tmp_path / "scenes.h5", "-o", folder, "--report", sheets, "-n", "gsa"
+    )
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == ["first.h5", "second.h5"]
+    assert sorted(path.name for path in sheets.iterdir()) == ["first.png", "second.png"]
+    code, _, err = run("fuse", tmp_path / "scenes.h5", "-o", tmp_path / "one.h5", "-n", "gsa")
+    assert (code, "must name a folder" in err) == (2, True)
+
+
+def test_what_cannot_be_fused_is_one_line_and_leaves_nothing(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    other = tmp_path / "other.png"
+    pixels = np.round(truth(5)[[4, 2, 0]] * 255).astype(np.uint8).transpose(1, 2, 0)
+    write_picture(Picture(np.ascontiguousarray(pixels)), other)
+    small = tmp_path / "small.png"
+    write_picture(Picture(np.ascontiguousarray(pixels[:60])), small)
+    target = tmp_path / "sharp.h5"
+    for arguments, message in (
+        ((cube, "-o", target), "holds no guide: name one with --guide"),
+        ((cube, "-g", other, "-o", target), "does not look like the cube's scene"),
+        ((cube, "-g", small, "-o", target), "no whole multiple"),
+        ((cube, "-g", guide, "-o", target, "--peak", 50), "pass the right --peak"),
+        ((cube, "-g", guide, "-o", target, "-n", "psrt"), "no weights of psrt"),
+        ((cube, "-g", tmp_path / "none.png", "-o", target), "no such file"),
+        ((cube, "-g", guide, "-o", tmp_path / "none" / "sharp.h5"), "no such folder"),
+        ((cube, "-g", guide, "-o", target, "-t", "big"), "--tile must be"),
+    ):
+        code, out, err = run("fuse", *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert message in err, arguments
+        assert err.count("error:") == 1
+        assert not target.exists()
+    assert run("fuse", cube, "-g", other, "-o", target, "--no-check")[0] == 0
