@@ -415,3 +415,21 @@ def test_edsr_keeps_the_mean_picture() -> None:
     torch.testing.assert_close(out.mean((0, 2, 3)), torch.tensor([0.4488, 0.4371, 0.4040]))
     with pytest.raises(ValueError, match="scale must be 3 or a power of two, got 6"):
         EDSR(scale=6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_runs_in_parts_is_the_whole(kind: str) -> None:
+    """Without gradients, a CPU gets cache-sized parts, padded heads and sums instead of joints."""
+    model = GRLA(
+        scale=2,
+        attention=[kind],
+        num_features=6,
+        num_blocks=2,
+        num_heads=2,
+        window_size=8,  # type: ignore[list-item]
+    ).eval()
+    lr = torch.rand(1, 3, 96, 56)
+    whole = model(lr)
+    assert whole.requires_grad
+    with torch.inference_mode():
+        torch.testing.assert_close(model(lr), whole.detach(), rtol=1e-4, atol=1e-5)

@@ -15,6 +15,7 @@ __all__ = [
     "FusionModel",
     "Model",
     "SRModel",
+    "is_recording",
     "pad_to_multiple",
     "upsample_bicubic",
     "window_merge",
@@ -110,6 +111,12 @@ class FusionModel(Model):
         raise NotImplementedError
 
 
+def is_recording() -> bool:
+    """Whether torch records what runs, to be executed by another engine at any size."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_compiling()
+
+
 def pad_to_multiple(
     x: Tensor, multiple: int, mode: Literal["reflect", "replicate"] = "reflect"
 ) -> Tensor:
@@ -119,13 +126,13 @@ def pad_to_multiple(
     """
     height, width = x.shape[-2:]
     below, right = -height % multiple, -width % multiple
-    # A traced graph is for every size: it must not remember what this one needed.
-    tracing = torch.jit.is_tracing()
-    if not tracing and not below and not right:
+    # A recorded graph is for every size: it must not remember what this one needed.
+    recording = is_recording()
+    if not recording and not below and not right:
         return x
     if mode == "replicate":
         return F.pad(x, (0, right, 0, below), mode="replicate")
-    if not tracing and below < height and right < width:
+    if not recording and below < height and right < width:
         return F.pad(x, (0, right, 0, below), mode="reflect")
     rows = _reflected(height, below, x.device)
     columns = _reflected(width, right, x.device)

@@ -27,12 +27,13 @@ The functions take q, k, v (B, heads, N, d) in any strides and return (B, heads,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
@@ -303,6 +304,25 @@ class GRBFAttention(nn.Module):
         q, k, v = self.heads.split(x)
         return self.heads.merge(self.readout(q, self.moments(k, v)))
 
+    def collect(self, parts: Iterable[Tensor]) -> Moments:
+        """The moments of all tokens, which come in parts (B, n, C).
+
+        Raises:
+            ValueError: no part came.
+        """
+        found: Moments | None = None
+        for part in parts:
+            moments = self.moments(*self.heads.project(part, "kv"))
+            found = moments if found is None else merge_moments(found, moments, gamma=self.gamma)
+        if found is None:
+            raise ValueError("attention over nothing: there is no part")
+        return found
+
+    def attend(self, x: Tensor, moments: Moments) -> Tensor:
+        """(B, n, C), a part of the tokens whose moments were collected -> (B, n, C)."""
+        (q,) = self.heads.project(x, "q")
+        return self.heads.merge(self.readout(q, moments))
+
     def moments(self, k: Tensor, v: Tensor) -> Moments:
         """Of keys and values (B, heads, N, d); those of parts go through `merge_moments`."""
         return grbf_moments(
@@ -342,18 +362,44 @@ class Heads(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, N, C) -> q, k, v, each (B, heads, N, d), views of one product."""
-        batch, tokens, channels = x.shape
-        qkv: Tensor = self.qkv(x)
-        qkv = qkv.view(batch, tokens, 3, self.num_heads, channels // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    def split(self, x: Tensor, *, multiple: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, N, C) -> q, k, v, each (B, heads, N, d), views of one product.
+
+        With ``multiple``, d is rounded up to it by zeros, which `merge` drops again.
+        """
+        q, k, v = self.project(x, "qkv", multiple=multiple)
         return q, k, v
 
-    def merge(self, heads: Tensor) -> Tensor:
-        """(B, heads, N, d) -> (B, N, C)."""
-        y: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
-        return y
+    def project(
+        self, x: Tensor, which: Literal["q", "kv", "qkv"], *, multiple: int = 1
+    ) -> tuple[Tensor, ...]:
+        """Those of q, k, v alone; see `split`."""
+        batch, tokens, _ = x.shape
+        channels = self.qkv.in_features
+        d, more = self._sizes(multiple)
+        weight: Tensor = self.qkv.weight
+        bias: Tensor | None = self.qkv.bias
+        if more or which != "qkv":
+            rows = slice(*{"q": (0, 1), "kv": (1, 3), "qkv": (0, 3)}[which])
+            weight = weight.view(3, self.num_heads, d, channels)[rows]
+            weight = F.pad(weight, (0, 0, 0, more)).flatten(0, 2)
+            if bias is not None:
+                bias = F.pad(bias.view(3, self.num_heads, d)[rows], (0, more)).flatten()
+        y = F.linear(x, weight, bias).view(batch, tokens, len(which), self.num_heads, d + more)
+        return y.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def merge(self, heads: Tensor, *, multiple: int = 1) -> Tensor:
+        """(B, heads, N, d) -> (B, N, C); ``multiple`` as in `split`."""
+        d, more = self._sizes(multiple)
+        weight: Tensor = self.proj.weight
+        if more:
+            weight = F.pad(weight.view(-1, self.num_heads, d), (0, more)).flatten(1)
+        return F.linear(heads.transpose(1, 2).flatten(2), weight, self.proj.bias)
+
+    def _sizes(self, multiple: int) -> tuple[int, int]:
+        """d, and how many zeros follow."""
+        d = self.qkv.in_features // self.num_heads
+        return d, -d % multiple
 
 
 _KERNELS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
