@@ -14,7 +14,7 @@ from vernier import __version__
 
 app = typer.Typer(
     name="vernier",
-    help="Image super-resolution, measured exactly as the papers measure.",
+    help="Super-resolution of pictures and hyperspectral cubes, measured as the papers measure.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
