@@ -108,6 +108,15 @@ def test_an_interrupted_arm_goes_on(experiment: Path, tmp_path: Path) -> None:
         )
 
 
+def test_shared_and_own_keys_join_those_of_the_base(experiment: Path) -> None:
+    overrides = ["shared.data.batch_size=4", "shared.model={overrides: {num_features: 8}}"]
+    _, recipes = load_experiment(experiment, overrides)
+    four = recipes["four"][0]
+    assert (four.data.batch_size, four.data.patch_size) == (4, 8)
+    assert four.model.overrides == {"num_features": 8, "num_blocks": 4}
+    assert four.model.form == "deployed"
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

@@ -30,6 +30,7 @@ from vernier.training.recipe import (
     Recipe,
     Strict,
     apply_override,
+    flatten,
     parse_recipe,
     read_values,
     set_value,
@@ -55,9 +56,9 @@ class Experiment(Strict):
     base: str
     """The recipe that all arms start from; a path relative to the experiment file."""
     shared: dict[str, Any] = Field(default_factory=dict)
-    """Dotted keys of the recipe that differ from the base in every arm: the budget."""
+    """Keys of the recipe, dotted or nested, that differ from the base in every arm: the budget."""
     arms: dict[str, dict[str, Any]]
-    """Dotted keys of the recipe in which each arm differs from the others."""
+    """Keys of the recipe in which each arm differs from the others."""
     seeds: list[NonNegativeInt] = Field(default_factory=lambda: [0])
     test: list[str]
     """Benchmark folders, or fusion files, on which all arms are measured."""
@@ -109,7 +110,8 @@ def load_experiment(
                 "output": str(Path(experiment.output) / experiment.name),
                 "seed": seed,
             }
-            for key, value in {**experiment.shared, **changes, **own}.items():
+            changed = {**flatten(experiment.shared), **flatten(changes), **own}
+            for key, value in changed.items():
                 set_value(resolved, key, value)
             recipes[arm].append(parse_recipe(resolved, f"{path}, arm {arm}"))
     return experiment, recipes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,6 +20,7 @@ __all__ = [
     "ScheduleRecipe",
     "Strict",
     "apply_override",
+    "flatten",
     "load_recipe",
     "parse_recipe",
     "read_values",
@@ -290,6 +291,17 @@ def set_value(values: dict[str, Any], key: str, value: Any) -> None:
             raise InputError(f"{key}: {parent} is a value, it has no keys inside")
         target = inner
     target[last] = value
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones; an empty mapping is a value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:

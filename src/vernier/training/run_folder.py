@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from vernier.errors import InputError
-from vernier.training.recipe import RESUMABLE, Recipe, parse_recipe
+from vernier.training.recipe import RESUMABLE, Recipe, flatten, parse_recipe
 
 __all__ = ["RunFolder", "environment"]
 
@@ -61,8 +61,8 @@ class RunFolder:
         saved = parse_recipe(
             yaml.safe_load(self.recipe.read_text(encoding="utf-8")), str(self.recipe)
         )
-        before = _flatten(saved.model_dump(mode="json"))
-        after = _flatten(recipe.model_dump(mode="json"))
+        before = flatten(saved.model_dump(mode="json"))
+        after = flatten(recipe.model_dump(mode="json"))
         changed = {
             key: {"before": before.get(key), "after": after.get(key)}
             for key in sorted(before.keys() | after.keys())
@@ -145,16 +145,6 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _write_text(path: Path, text: str) -> None:
