@@ -308,7 +308,7 @@ def _openvino(network: FusionModel, precision: Precision, name: str) -> _Run:
         (torch.rand(1, channels, rows * multiple, columns * multiple, generator=generator),)
         for rows, columns in ((2, 3), (3, 1))
     ]
-    graph = convert_module(_Aligned(network).eval(), examples, core, name)
+    graph = convert_module(_Aligned(network).eval(), examples, core, name, model=network)
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     request = core.compile_model(graph, "CPU", settings).create_infer_request()
