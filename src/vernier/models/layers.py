@@ -17,6 +17,7 @@ __all__ = [
     "SRModel",
     "is_recording",
     "pad_to_multiple",
+    "reflected_indices",
     "upsample_bicubic",
     "window_merge",
     "window_partition",
@@ -134,8 +135,8 @@ def pad_to_multiple(
         return F.pad(x, (0, right, 0, below), mode="replicate")
     if not recording and below < height and right < width:
         return F.pad(x, (0, right, 0, below), mode="reflect")
-    rows = _reflected(height, below, x.device)
-    columns = _reflected(width, right, x.device)
+    rows = reflected_indices(height, below, x.device)
+    columns = reflected_indices(width, right, x.device)
     return x[..., rows, :][..., columns]
 
 
@@ -144,7 +145,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
     return imresize(lr, float(scale))
 
 
-def _reflected(length: int, more: int, device: torch.device) -> Tensor:
+def reflected_indices(length: int, more: int, device: torch.device) -> Tensor:
     """Indices 0 ... length + more - 1, walked to and fro, without repeating the ends."""
     period = 2 * (length - 1) + (length == 1)
     index = torch.arange(length + more, device=device) % period
