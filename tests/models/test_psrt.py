@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vernier.errors import InputError
 from vernier.models.layers import upsample_bicubic
-from vernier.models.psrt import PSRT, BlockOrder, win_shuffle
+from vernier.models.psrt import PSRT, BlockOrder, WindowAttention, win_shuffle
 from vernier.models.psrt_official import import_official, is_official
 from vernier.models.registry import create_model, get_entry
 
@@ -228,3 +228,44 @@ def test_foreign_weights_are_refused(shared: Path) -> None:
         import_official({**state, "extra": torch.zeros(1)}, num_heads=4)
     with pytest.raises(InputError, match=r"another shape of conv.0.bias"):
         import_official({**state, "conv.0.bias": torch.zeros(2)}, num_heads=4)
+
+
+@pytest.mark.parametrize("tokens", [64, 16, 4])
+@torch.no_grad()
+def test_both_layouts_are_textbook_attention(tokens: int) -> None:
+    attention = WindowAttention(12, 3, tokens, 0.7).double()
+    x = torch.randn(5, tokens, 12).double()
+    qkv = attention.qkv(x).view(5, tokens, 3, 3, 4).permute(2, 0, 3, 1, 4)
+    mixed = torch.nn.functional.scaled_dot_product_attention(*qkv, scale=0.7)
+    expected = attention.proj(mixed.transpose(1, 2).reshape(5, tokens, 12))
+    for out in (attention(x), attention._tokens_last(x), attention._windows_last(x)):
+        assert (out - expected).abs().max() < 1e-13
+
+
+@pytest.mark.parametrize("kernel_attention", [None, "ka1", "ka7", "ka17", "ka21"])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*trace_method")
+@torch.no_grad()
+def test_a_trace_holds_for_other_sizes(kernel_attention: str | None) -> None:
+    shuffle = "none" if kernel_attention else "aligned"
+    model = PSRT(
+        scale=4,
+        bands=3,
+        embed=16,
+        num_blocks=1,
+        num_heads=4,
+        shuffle=shuffle,
+        kernel_attention=kernel_attention,
+    )
+    traced = torch.jit.trace_module(model, {"forward_aligned": torch.rand(1, 6, 32, 16)})
+    both = torch.rand(1, 6, 16, 48)
+    torch.testing.assert_close(traced.forward_aligned(both), model.forward_aligned(both))
+
+
+@torch.no_grad()
+def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, both = tiny().double(), torch.rand(2, 7, 32, 32).double()
+    expected = model.forward_aligned(both)
+    for tokens in (1, 192, 10**9):
+        monkeypatch.setattr("vernier.models.psrt._CHUNK_TOKENS", tokens)
+        error = (model.forward_aligned(both) - expected).abs().max()
+        assert error < 1e-12 * expected.abs().max()
