@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vernier.errors import InputError
+from vernier.models.checkpoints import load_model
 from vernier.models.layers import upsample_bicubic
 from vernier.models.psrt import PSRT, BlockOrder, WindowAttention, win_shuffle
 from vernier.models.psrt_official import import_official, is_official
@@ -269,3 +270,16 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr("vernier.models.psrt._CHUNK_TOKENS", tokens)
         error = (model.forward_aligned(both) - expected).abs().max()
         assert error < 1e-12 * expected.abs().max()
+
+
+def test_an_official_checkpoint_loads(shared: Path, tmp_path: Path) -> None:
+    """As its authors save it: prefixed names, beside the state of an optimiser."""
+    state, data = fixture(shared, "default_psrt_official")
+    prefixed = {f"model.{key}": tensor for key, tensor in state.items()}
+    torch.save({"epoch": 1, "arch": "PSRT", "state_dict": prefixed}, tmp_path / "psrt.pth")
+    model, card = load_model(tmp_path / "psrt.pth")
+    assert (card.name, card.scale, card.receptive_radius) == ("psrt", 4, 17)
+    assert "8 heads" in card.notes
+    with torch.no_grad():
+        out = model(lr_like(data["in.lms"]).float(), data["in.rgb"].float(), data["in.lms"].float())
+    assert (out - data["out"]).abs().max() < TOLERANCE * data["out"].abs().max()
