@@ -21,7 +21,9 @@ def build(key: str) -> Built:
     overrides = {"num_features": 10, "num_blocks": 2} if tiny else {}
     model = create_model("grla", scale=int(scale), **overrides).eval()
     assert isinstance(model, GRLA)
-    textbook = TextbookGRLA(model.state_dict(), scale=int(scale), num_blocks=model.config["num_blocks"])
+    textbook = TextbookGRLA(
+        model.state_dict(), scale=int(scale), num_blocks=model.config["num_blocks"]
+    )
     deployed = model.deploy().eval()
     examples = [(picture(24, 32),), (picture(37, 19),)]
     return deployed, textbook, deployed, examples, picture(int(height), int(width))

@@ -28,7 +28,9 @@ from benchmarks.material import ROOT, Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave
 from vernier.analysis.complexity import complexity
-from vernier.inference.engines.conversion import convert_module
+from vernier.inference.engines.conversion import compile_network, convert_module
+from vernier.models.layers import Model
+from vernier.models.registry import family_entry
 
 __all__ = ["CONTESTANTS", "Case", "compare", "picture"]
 
@@ -86,17 +88,8 @@ def _call(name: str, built: Built) -> Callable[[], Tensor]:
     if "OpenVINO" in name:
         core = ov.Core()
         graph = convert_module(copy.deepcopy(to_convert), examples, core, name)
-        hint = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-        }
-        request = core.compile_model(graph, "CPU", hint).create_infer_request()
-
-        def run() -> Tensor:
-            request.infer([x.numpy()])
-            return torch.from_numpy(request.get_output_tensor().data)
-
-        return run
+        execute = compile_network(graph, core, "bf16" if bf16 else "fp32", _reconstruction(module))
+        return lambda: torch.from_numpy(execute(x.numpy()))
 
     @torch.inference_mode()
     def call() -> Tensor:
@@ -104,6 +97,10 @@ def _call(name: str, built: Built) -> Callable[[], Tensor]:
             return module(x).float()
 
     return call
+
+
+def _reconstruction(module: nn.Module) -> str | None:
+    return family_entry(module.architecture).reconstruction if isinstance(module, Model) else None
 
 
 def compare(title: str, cases: Sequence[Case], notes: list[str], settings: Settings) -> Section:

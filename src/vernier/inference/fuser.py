@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vernier.errors import InputError
 from vernier.imaging.guided import CLASSICAL
 from vernier.inference.engines import EngineName, Precision
-from vernier.inference.engines.conversion import ConversionError, convert_module
+from vernier.inference.engines.conversion import ConversionError, compile_network, convert_module
 from vernier.inference.tiles import available_memory, plan_tiles, tile_side
 from vernier.models.checkpoints import load_model
 from vernier.models.devices import find_device
@@ -309,12 +309,5 @@ def _openvino(network: FusionModel, precision: Precision, name: str) -> _Run:
         for rows, columns in ((2, 3), (3, 1))
     ]
     graph = convert_module(_Aligned(network).eval(), examples, core, name, model=network)
-    hint = "bf16" if precision == "bf16" else "f32"
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-    request = core.compile_model(graph, "CPU", settings).create_infer_request()
-
-    def run(both: Tensor) -> Tensor:
-        request.infer([both.numpy()])
-        return torch.from_numpy(request.get_output_tensor().data)
-
-    return run
+    execute = compile_network(graph, core, "bf16" if precision == "bf16" else "fp32")
+    return lambda both: torch.from_numpy(execute(both.numpy()))

@@ -41,6 +41,7 @@ class Network:
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
         size_multiple: what height and width are padded to inside it.
         bf16: computing it in bfloat16 was measured to cost less than 0.01 dB.
+        reconstruction: see `vernier.models.registry.ModelEntry`.
         sesr: the deployed arrays by name when it is a SESR, else None.
         module: builds the torch module in eval mode (imports torch).
     """
@@ -51,6 +52,7 @@ class Network:
     receptive_radius: int | None
     size_multiple: int
     bf16: bool
+    reconstruction: str | None
     sesr: Mapping[str, NDArray[Any]] | None
     module: Callable[[], nn.Module]
 
@@ -120,6 +122,7 @@ def _from_safetensors(path: Path) -> Network:
         receptive_radius=card.receptive_radius,
         size_multiple=entry.size_multiple,
         bf16=entry.bf16,
+        reconstruction=entry.reconstruction,
         sesr=arrays if card.architecture == "sesr" else None,
         module=lambda: _loaded(path)[0],
     )
@@ -149,6 +152,7 @@ def _from_module(module: nn.Module, name: str | None = None) -> Network:
         )
     # A copy: engines move it between devices, and its owner may train on.
     copy = deepcopy(module).eval()
+    entry = family_entry(copy.architecture) if isinstance(copy, Model) else None
     arrays = None
     if isinstance(copy, SESR):
         copy = copy.deploy()
@@ -159,7 +163,8 @@ def _from_module(module: nn.Module, name: str | None = None) -> Network:
         colour=colour,
         receptive_radius=getattr(module, "receptive_radius", None),
         size_multiple=getattr(module, "size_multiple", 1),
-        bf16=isinstance(copy, Model) and family_entry(copy.architecture).bf16,
+        bf16=entry is not None and entry.bf16,
+        reconstruction=entry.reconstruction if entry else None,
         sesr=arrays,
         module=lambda: copy,
     )

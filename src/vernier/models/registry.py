@@ -44,6 +44,8 @@ class ModelEntry:
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
         target: "module:class" that builds it.
         bf16: computing it in bfloat16 was measured to cost less than 0.01 dB.
+        reconstruction: name of the first layer that makes the picture from the features, which
+            stays in float32 then; None = the last convolution.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ModelEntry:
     receptive_radius: int | None
     target: str
     bf16: bool = False
+    reconstruction: str | None = None
 
     def constructor(self) -> type[Model]:
         """The model's class; imports torch."""
@@ -152,6 +155,7 @@ def _hat(name: str, embed_dim: int, groups: int, compress: int, squeeze: int) ->
         # Channel attention pools over the whole picture.
         receptive_radius=None,
         target="vernier.models.hat:HAT",
+        reconstruction="conv_after_body",
     )
 
 

@@ -11,13 +11,15 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as opset
 
 from vernier import __version__
 from vernier.errors import InputError
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from vernier.inference.networks import Network
     from vernier.models.layers import Model
 
-__all__ = ["ConversionError", "convert", "convert_module"]
+__all__ = ["ConversionError", "compile_network", "convert", "convert_module"]
 
 # A converted network must agree with torch this closely, at every size tried.
 _TOLERANCE = 1e-3
@@ -86,6 +88,77 @@ def convert_module(
     except RuntimeError:
         graph = _traced(module, examples, core, name)
     return _kept(graph, path, core)
+
+
+def compile_network(
+    graph: ov.Model,
+    core: ov.Core,
+    precision: Literal["fp32", "bf16"],
+    reconstruction: str | None = None,
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The graph on the CPU, tuned for latency: (1, C, H, W) -> (1, N, H', W').
+
+    In bf16 the reconstruction stays in float32: there the features become the picture, and what is
+    rounded is seen. It is a small part of the work.
+
+    Args:
+        reconstruction: the name of its first layer in the torch module; None = the last
+            convolution.
+    """
+    if precision == "fp32":
+        run = _request(graph, core, "f32")
+        return lambda x: run([x])[0]
+    body, tail = _cut(graph, reconstruction)
+    run_body, run_tail = _request(body, core, "bf16"), _request(tail, core, "f32")
+    return lambda x: run_tail(run_body([x]))[0]
+
+
+def _request(
+    graph: ov.Model, core: ov.Core, hint: str
+) -> Callable[[list[NDArray[Any]]], list[NDArray[Any]]]:
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+    request = core.compile_model(graph, "CPU", settings).create_infer_request()
+
+    def run(inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        request.infer(inputs, share_inputs=True)
+        return [tensor.data for tensor in request.output_tensors]
+
+    return run
+
+
+def _cut(graph: ov.Model, reconstruction: str | None) -> tuple[ov.Model, ov.Model]:
+    """What leads to the reconstruction, and the reconstruction, fed by what it needs of that."""
+    body, tail = graph.clone(), graph.clone()
+    # Clones have their nodes in the same order.
+    order = tail.get_ordered_ops()
+    convolutions = [i for i, op in enumerate(order) if op.get_type_name() == "Convolution"]
+    named = f"__module.{reconstruction}/"
+    starts = [i for i in convolutions if named in order[i].get_friendly_name()] or convolutions[-1:]
+    index_of = {op.get_name(): i for i, op in enumerate(order)}
+    inside: set[int] = set(starts[:1])
+    fed_by: dict[tuple[int, int], list[ov.Input]] = {}
+    for i, op in enumerate(order):
+        sources = [index_of[port.get_source_output().get_node().get_name()] for port in op.inputs()]
+        if inside.intersection(sources):
+            inside.add(i)
+        if i not in inside:
+            continue
+        for port, source in zip(op.inputs(), sources, strict=True):
+            output = port.get_source_output()
+            if source not in inside and output.get_node().get_type_name() != "Constant":
+                fed_by.setdefault((source, output.get_index()), []).append(port)
+    nodes = body.get_ordered_ops()
+    outputs = [nodes[i].output(port) for i, port in fed_by]
+    parameters = []
+    for ports in fed_by.values():
+        source = ports[0].get_source_output()
+        parameters.append(opset.parameter(source.get_partial_shape(), source.get_element_type()))
+        for port in ports:
+            port.replace_source_output(parameters[-1].output(0))
+    results = [opset.result(output) for output in outputs]
+    return ov.Model(results, body.get_parameters(), "body"), ov.Model(
+        tail.get_results(), parameters, "reconstruction"
+    )
 
 
 def _cache_folder() -> Path:

@@ -18,7 +18,7 @@ from openvino import opset13 as op
 
 from vernier.imaging.bicubic import peak_value
 from vernier.inference.compose import CARRY_RADIUS, Composition, composition
-from vernier.inference.engines.conversion import convert
+from vernier.inference.engines.conversion import compile_network, convert
 from vernier.inference.networks import Network
 
 __all__ = ["OpenVINOEngine"]
@@ -48,7 +48,7 @@ class OpenVINOEngine:
         self._core = ov.Core()
         self._native_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._compiled: dict[tuple[int, np.dtype[Any], np.dtype[Any]], ov.InferRequest] = {}
-        self._networks: dict[str, ov.InferRequest] = {}
+        self._networks: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {}
         if network.sesr is None:
             self._converted = convert(network, self._core)
 
@@ -81,15 +81,13 @@ class OpenVINOEngine:
         """(H, W, C) pixels -> the network's (1, N, H * scale, W * scale)."""
         precision = self.precision(pixels.dtype)
         if precision not in self._networks:
-            hint = {"fp32": "f32", "bf16": "bf16"}[precision]
-            self._networks[precision] = self._request(self._converted, hint)
+            self._networks[precision] = compile_network(
+                self._converted, self._core, precision, self._network.reconstruction
+            )
         mix = composition(pixels.shape[2], self._network.colour, self._network.scale)
         matrix = mix.input_matrix / np.float32(peak_value(pixels.dtype))
         lr = np.einsum("nc,hwc->nhw", matrix, pixels, dtype=np.float32, optimize=True)
-        request = self._networks[precision]
-        request.infer([(lr + mix.input_offset[:, None, None])[None]])
-        result: NDArray[np.float32] = request.get_output_tensor().data
-        return result
+        return self._networks[precision]((lr + mix.input_offset[:, None, None])[None])
 
     def _compile(
         self, channels: int, dtype_in: np.dtype[Any], dtype_out: np.dtype[Any]
@@ -100,10 +98,7 @@ class OpenVINOEngine:
         mix = composition(channels, self._network.colour, self._network.scale)
         graph = _pixel_graph(body, mix, channels, self._network.scale, dtype_in, dtype_out)
         # Everything stays in float32 except what the graph itself declares to be bfloat16.
-        return self._request(graph, "f32")
-
-    def _request(self, graph: ov.Model, precision: str) -> ov.InferRequest:
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         return self._core.compile_model(graph, "CPU", settings).create_infer_request()
 
 
