@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import QUIET_LOAD, cores, environment
+from benchmarks.machine import QUIET, cores, environment
 from benchmarks.material import ROOT, Settings
 from benchmarks.report import merged, render, write
 
@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--quick measures nothing worth keeping: name other files (--output, --json)")
 
     machine = environment()
-    quiet = machine["load_average"] <= QUIET_LOAD
+    quiet = machine["busy_cores"] <= QUIET
     if not quiet:
-        print(f"warning: load average {machine['load_average']:.2f}", file=sys.stderr)
+        print(f"warning: others keep {machine['busy_cores']:.2f} cores busy", file=sys.stderr)
     # On tiny sizes threads only wait for each other.
     repeats, threads = (1, 1) if arguments.quick else (arguments.repeats, cores())
     machine |= {"quiet": quiet, "quick": arguments.quick, "repeats": repeats}

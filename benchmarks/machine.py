@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,10 +17,11 @@ import torch
 from benchmarks.report import Column, Table
 from benchmarks.timing import Timing
 
-__all__ = ["QUIET_LOAD", "Limits", "cores", "environment", "limit_contestants", "measured_limits"]
+__all__ = ["QUIET", "Limits", "cores", "environment", "limit_contestants", "measured_limits"]
 
-# Load average of the last minute from which on something else is running.
-QUIET_LOAD = 0.5
+# Cores that others may keep busy while this process waits.
+QUIET = 0.1
+_WATCHED_SECONDS = 3.0
 _PACKAGES = ("vernier", "torch", "openvino", "onnxruntime", "numpy", "pyvips")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -35,13 +37,30 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": cores(),
-        "load_average": os.getloadavg()[0],
+        "busy_cores": _busy_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in _PACKAGES},
         },
     }
+
+
+def _busy_cores() -> float:
+    """What others compute now. The load average would still remember the suite before."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return os.getloadavg()[0]
+
+    def idle_and_all() -> tuple[int, int]:
+        # user, nice, system, idle, iowait, irq, softirq, steal of all cores together
+        ticks = [int(word) for word in stat.read_text().split("\n")[0].split()[1:9]]
+        return ticks[3] + ticks[4], sum(ticks)
+
+    idle, total = idle_and_all()
+    time.sleep(_WATCHED_SECONDS)
+    idle_then, total_then = idle_and_all()
+    return (os.cpu_count() or 1) * (1 - (idle_then - idle) / max(total_then - total, 1))
 
 
 def _processor() -> str:

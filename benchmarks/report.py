@@ -103,8 +103,8 @@ def _circumstances(environment: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
     text = (
         f"{environment['date']}, {environment['processor']} ({environment['instructions']}), "
-        f"{environment['cores']} cores, {environment['system']}, load average "
-        f"{environment['load_average']:.2f} at the start; rounds: {environment['repeats']}; "
+        f"{environment['system']}, {environment['cores']} cores, of which others "
+        f"kept {environment['busy_cores']:.2f} busy at the start; rounds: {environment['repeats']}; "
         f"{versions}."
     )
     if environment["quick"]:

@@ -46,7 +46,7 @@ def test_suite_reports(suite: str, benchmark: Callable[[list[str]], None], tmp_p
         "versions": {"python": "3"},
         "quick": False,
         "quiet": True,
-        "load_average": 0.0,
+        "busy_cores": 0.0,
         **dict.fromkeys(("date", "processor", "instructions", "cores", "system", "repeats"), "?"),
     }
     results.write_text(json.dumps({"earlier": {**earlier, "environment": environment}}))
