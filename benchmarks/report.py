@@ -104,8 +104,8 @@ def _circumstances(environment: Mapping[str, Any]) -> str:
     text = (
         f"{environment['date']}, {environment['processor']} ({environment['instructions']}), "
         f"{environment['system']}, {environment['cores']} cores, of which others "
-        f"kept {environment['busy_cores']:.2f} busy at the start; rounds: {environment['repeats']}; "
-        f"{versions}."
+        f"kept {environment['busy_cores']:.2f} busy at the start; "
+        f"rounds: {environment['repeats']}; {versions}."
     )
     if environment["quick"]:
         text += " **Tiny sizes (`--quick`): no number here means anything.**"
