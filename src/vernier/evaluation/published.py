@@ -6,7 +6,9 @@ public tables of Tai et al., CVPR 2017, and of later ones. It was made from luma
 first, so an evaluation from 8-bit RGB differs from it by up to 0.015 dB and 0.0007.
 
 The rest: Bhardwaj et al., "Collapsible linear blocks for super-efficient super resolution",
-MLSys 2022. Its figures that no second source confirms are marked.
+MLSys 2022; Chen et al., "Activating more pixels in image super-resolution transformer", CVPR 2023
+(HAT-S and HAT trained on DF2K, HAT-L pre-trained on ImageNet). Figures that no second source
+confirms are marked.
 """
 
 from __future__ import annotations
@@ -52,6 +54,15 @@ _ROWS = """
 4 sesr-m7  ~31.14/~0.8787 ~27.88/~0.7641 ~27.13/~0.7209 ~24.90/~0.7436 ~28.53/~0.8778 ~29.72/~0.8204
 4 sesr-m11 ~31.27/~0.8810 ~27.94/~0.7660 ~27.20/~0.7225 ~25.00/~0.7466 ~28.73/~0.8815 ~29.81/~0.8221
 4 sesr-xl  31.54/0.8866   28.12/0.7712   27.31/0.7277   25.31/0.7604   ~29.04/~0.8901 ~29.94/~0.8266
+2 hat-s    ~38.58/~0.9628 ~34.70/~0.9261 ~32.59/~0.9050 34.31/0.9459   ~40.14/~0.9805
+2 hat      38.63/0.9630   34.86/0.9274   32.62/0.9053   34.45/0.9466   40.26/0.9809
+2 hat-l    ~38.91/~0.9646 ~35.29/~0.9293 ~32.74/~0.9066 35.09/~0.9505  ~41.01/~0.9831
+3 hat-s    ~35.01/~0.9325 ~31.05/~0.8550 ~29.50/~0.8158 30.15/0.8879   ~35.40/~0.9547
+3 hat      ~35.07/~0.9329 ~31.08/~0.8555 ~29.54/~0.8167 30.23/0.8896   ~35.53/~0.9552
+3 hat-l    ~35.28/~0.9345 ~31.47/~0.8584 ~29.63/~0.8191 30.92/0.8981   ~36.02/~0.9576
+4 hat-s    32.92/~0.9047  29.15/~0.7958  27.97/~0.7505  27.87/0.8346   32.35/~0.9283
+4 hat      33.04/0.9056   29.23/0.7973   28.00/0.7517   27.97/0.8368   32.48/0.9292
+4 hat-l    33.30/~0.9083  29.47/~0.8015  28.09/~0.7551  28.60/0.8498   33.09/~0.9335
 """
 
 
