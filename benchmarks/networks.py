@@ -10,9 +10,12 @@ import copy
 import importlib
 import json
 import math
+import os
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +29,7 @@ from torch import Tensor, nn
 from benchmarks.machine import limit_contestants, measured_limits
 from benchmarks.material import ROOT, Settings, photograph, require
 from benchmarks.report import Column, Section, Table
-from benchmarks.timing import Timing, interleave
+from benchmarks.timing import Timing, interleave, timing_of
 from vernier.analysis.complexity import complexity
 from vernier.inference.engines.conversion import compile_network, convert_module
 from vernier.models.layers import Model
@@ -55,12 +58,14 @@ class Case:
             convert, examples to convert it by, input); a process of its own calls it again.
         key: what ``build`` takes.
         rounds: at most so many rounds, because one takes long.
+        alone: one call each in a process of its own, because all of them take long.
     """
 
     name: str
     suite: str
     key: str
     rounds: int = 100
+    alone: bool = False
 
 
 Built = tuple[
@@ -108,23 +113,35 @@ def compare(title: str, cases: Sequence[Case], notes: list[str], settings: Setti
     tables, limits = [], None
     for case in cases:
         built = _build(case)
-        calls = {name: _call(name, built) for name in CONTESTANTS}
-        limit_calls = limit_contestants(quick=settings.quick) if limits is None else {}
-        timings = interleave({**calls, **limit_calls}, repeats=min(case.rounds, settings.repeats))
-        limits = limits or measured_limits(timings, quick=settings.quick)
-        outputs = {name: call().double().numpy() for name, call in calls.items()}
         macs = complexity(built[0], (built[4].shape[-2], built[4].shape[-1])).macs
+        limit_calls = limit_contestants(quick=settings.quick) if limits is None else {}
+        outputs: dict[str, Any] = {}
+        alone: dict[str, tuple[float, float]] = {}
+        if case.alone:
+            del built
+            timings = interleave(limit_calls, repeats=settings.repeats) if limit_calls else {}
+        else:
+            calls = {name: _noting(name, _call(name, built), outputs) for name in CONTESTANTS}
+            repeats = min(case.rounds, settings.repeats)
+            timings = interleave({**calls, **limit_calls}, repeats=repeats)
+            del calls, built
+        if case.alone or not settings.quick:
+            for name in CONTESTANTS:
+                target = settings.folder / "output.npy"
+                alone[name] = _run_alone(case, name, settings.threads, target)
+                if case.alone:
+                    outputs[name] = np.load(target).astype(np.float64)
+                    timings[name] = timing_of([alone[name][0]])
+        limits = limits or measured_limits(timings, quick=settings.quick)
         rows = [
             _row(name, outputs, timings, macs, limits.product[precision])
             for name, precision in CONTESTANTS.items()
         ]
-        if not settings.quick:
-            del calls, built
-            for row in rows:
-                row["memory"] = _peak_memory(case, row["name"], settings.threads) / 2**20
-        tables.append(
-            Table(f"{case.name}: {macs / 1e9:.1f} G multiply-accumulates", _columns(settings), rows)
-        )
+        for row in rows:
+            if alone:
+                row["memory"] = alone[row["name"]][1] / 2**20
+        title_of_table = f"{case.name}: {macs / 1e9:.1f} G multiply-accumulates"
+        tables.append(Table(title_of_table, _columns(settings), rows))
     assert limits is not None
     notes = [
         *notes,
@@ -178,11 +195,23 @@ def _row(
     }
 
 
-def _peak_memory(case: Case, contestant: str, threads: int) -> float:
-    """Bytes, measured by this module run as a program."""
-    question = json.dumps({**asdict(case), "contestant": contestant, "threads": threads})
-    command = [sys.executable, "-m", "benchmarks.networks", question]
-    return float(subprocess.check_output(command, text=True, cwd=ROOT))
+def _noting(name: str, call: Callable[[], Tensor], outputs: dict[str, Any]) -> Callable[[], object]:
+    """The call, which also leaves its result."""
+
+    def noting() -> None:
+        result = call()
+        if name not in outputs:
+            outputs[name] = result.double().numpy()
+
+    return noting
+
+
+def _run_alone(case: Case, contestant: str, threads: int, target: Path) -> tuple[float, float]:
+    """Seconds of one call and peak bytes, by this module run as a program; output in ``target``."""
+    question = {**asdict(case), "contestant": contestant, "threads": threads, "to": str(target)}
+    command = [sys.executable, "-m", "benchmarks.networks", json.dumps(question)]
+    seconds, peak = subprocess.check_output(command, text=True, cwd=ROOT).split()
+    return float(seconds), float(peak)
 
 
 def _resident() -> int:
@@ -190,8 +219,8 @@ def _resident() -> int:
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
-def _measure_peak(question: dict[str, Any]) -> int:
-    contestant, threads = question.pop("contestant"), question.pop("threads")
+def _measure(question: dict[str, Any]) -> tuple[float, int]:
+    contestant, threads, target = (question.pop(key) for key in ("contestant", "threads", "to"))
     torch.set_num_threads(threads)
     built = _build(Case(**question))
     before = peak = _resident()
@@ -206,12 +235,19 @@ def _measure_peak(question: dict[str, Any]) -> int:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        _call(contestant, built)()
+        call = _call(contestant, built)
+        start = time.perf_counter()
+        result = call()
+        seconds = time.perf_counter() - start
     finally:
         done.set()
         watcher.join()
-    return peak - before
+    np.save(target, result.numpy())
+    return seconds, peak - before
 
 
 if __name__ == "__main__":
-    print(_measure_peak(json.loads(sys.argv[1])))
+    # Tracing is part of what is measured: nothing may come from the cache.
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["VERNIER_CACHE"] = cache
+        print(*_measure(json.loads(sys.argv[1])))

@@ -302,7 +302,7 @@ def test_command_refuses_in_one_line(
         (("-s", 2), "no benchmark given"),
         (("--data", pictures), "give one, for example --scale 2"),
         ((weights, "--data", pictures, "-s", 2), "scale 3, not 2"),
-        (("sesr-m6", "--data", pictures, "-s", 2), "neither a weight file nor a model"),
+        (("sesr-m6", "--data", pictures, "-s", 2), "no such folder, weight file or model"),
         (("--data", pictures, "-s", 2, "-o", tmp_path / "report.xyz"), "unknown suffix"),
         (("--data", pictures, "-s", 2, "-o", tmp_path / "no/report.md"), "no such folder"),
         (("--data", pictures, "-s", 2, "--crop", -1), "zero or more pixels, got -1"),

@@ -40,7 +40,8 @@ def test_there_and_back(published: Path, tmp_path: Path, explicit: bool) -> None
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
         assert result.stdout == ""
-        assert result.stderr == f"hat x2 written to {target}\n"
+        card = f", its card to {tmp_path / 'ours.json'}" if target == ours else ""
+        assert result.stderr == f"hat x2 written to {target}{card}\n"
     assert files(tmp_path) == ["ours.json", "ours.safetensors", "published.pth", "theirs.pth"]
     before, after = (torch.load(path, weights_only=True) for path in (published, theirs))
     assert list(before) == list(after) == ["params_ema"]
@@ -60,6 +61,8 @@ def test_there_and_back(published: Path, tmp_path: Path, explicit: bool) -> None
         (["-o", "a"], "a: weights are exported as"),
         (["-o", "a.pth", "--format", "safetensors"], "a file of the format safetensors ends in"),
         (["-o", "no/such/a.pth"], "no/such is no folder"),
+        (["-o", "published.pth"], "published.pth is the input itself; choose another -o"),
+        (["-o", "/proc/a.safetensors"], "/proc/a.safetensors: cannot be written ("),
         (["-o", "a.pth", "-s", "3"], "a model for scale 2, not 3"),
     ],
 )
@@ -98,7 +101,16 @@ def test_nothing_is_left_half_written(published: Path, monkeypatch: pytest.Monke
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"a\.pth: cannot be written \(disk full\)"):
         export_weights(model, new_card(model, "hat"), target)
     assert target.read_bytes() == b"before"
+    assert files(published.parent) == ["a.pth", "published.pth"]
+
+
+def test_a_folder_is_not_replaced(published: Path) -> None:
+    model, _ = load_model(published)
+    target = published.parent / "a.pth"
+    target.mkdir()
+    with pytest.raises(InputError, match=r"a\.pth: cannot be written \(Is a directory\)"):
+        export_weights(model, new_card(model, "hat"), target)
     assert files(published.parent) == ["a.pth", "published.pth"]

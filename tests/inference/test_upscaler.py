@@ -184,7 +184,7 @@ def test_settings_and_pixels_that_cannot_be_used_are_refused(weights: dict[int, 
         Upscaler(weights[2], tile=-3)
     with pytest.raises(InputError, match="did you mean 'sesr-m5'"):
         Upscaler("sesr-m55")
-    with pytest.raises(InputError, match="neither a weight file nor a model"):
+    with pytest.raises(InputError, match="no such weight file or model"):
         Upscaler("missing.safetensors")
     upscaler = Upscaler(weights[2])
     with pytest.raises(InputError, match="expected pixels"):

@@ -119,6 +119,7 @@ def evaluate(
     )
     from vernier.evaluation import evaluate as evaluate_models
     from vernier.models import list_models
+    from vernier.models.registry import nearest
 
     form = as_format.value if as_format else (format_of(output) if output else "table")
     if output and not output.parent.is_dir():
@@ -130,6 +131,12 @@ def evaluate(
         if name not in list_models() and (Path(name).is_dir() or is_fusion_file(name))
     ]
     names = [name for name in models or [] if name not in more]
+    for name in names:
+        if name not in list_models() and not Path(name).is_file():
+            raise InputError(
+                f"{name}: no such folder, weight file or model{nearest(name, list_models())}; "
+                "`vernier models` lists the models"
+            )
     folders = [*(data or []), *map(Path, more)]
     report: Report | FusionReport
     if any(map(is_fusion_model, names)) or any(map(is_fusion_data, folders)):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vernier.cli.app import app, stderr
+from vernier.errors import InputError
 
 
 class ExportFormat(StrEnum):
@@ -34,6 +35,11 @@ def export(
     from vernier.export import export_weights
     from vernier.models import load_model
 
+    if output.exists() and Path(model).exists() and output.samefile(model):
+        raise InputError(f"{output} is the input itself; choose another -o")
     network, card = load_model(model, scale)
     export_weights(network, card, output, None if as_format is None else as_format.value)
-    stderr.print(f"{card.name} x{card.scale} written to {output}", markup=False, highlight=False)
+    written = f"{output}"
+    if output.suffix == ".safetensors":
+        written += f", its card to {output.with_suffix('.json')}"
+    stderr.print(f"{card.name} x{card.scale} written to {written}", markup=False, highlight=False)

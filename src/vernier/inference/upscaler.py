@@ -148,6 +148,8 @@ class Upscaler:
         Raises:
             InputError: another shape or type, or the result would not fit into memory.
         """
+        if not isinstance(pixels, np.ndarray):
+            raise InputError(f"expected a numpy array, got {type(pixels).__name__}")
         if pixels.ndim == 2:
             return self.upscale_array(pixels[..., None], progress=progress)[..., 0]
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or not pixels.size:

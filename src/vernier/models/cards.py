@@ -24,6 +24,7 @@ __all__ = [
     "WEIGHTS_FOLDER",
     "Card",
     "available_scales",
+    "check_finite",
     "check_sha256",
     "file_sha256",
     "load_card",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".npz")
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,11 @@ def weight_file(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     if not path.is_file():
+        if path.suffix in _SUFFIXES:
+            raise InputError(f"{name_or_path}: no such file")
         raise InputError(
-            f"{name_or_path} is neither a weight file nor a model"
-            f"{nearest(str(name_or_path), list_models())}; models: {', '.join(list_models())}"
+            f"{name_or_path}: no such weight file or model"
+            f"{nearest(str(name_or_path), list_models())}; `vernier models` lists them"
         )
     return path
 
@@ -160,7 +164,8 @@ def read_weights(path: Path | str) -> tuple[dict[str, np.ndarray], Card]:
     """Arrays by parameter name (as in the model's state dict) and the card, from our safetensors.
 
     Raises:
-        InputError: the file is missing, damaged, or not one of ours.
+        InputError: the file is missing, damaged, not one of ours, or holds values that are not
+            finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -175,7 +180,21 @@ def read_weights(path: Path | str) -> tuple[dict[str, np.ndarray], Card]:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from error
     if metadata.get("format") != "vernier" or "card" not in metadata:
         raise InputError(f"{path} is a safetensors file, but not one that Vernier wrote")
+    check_finite(arrays, path)
     return arrays, Card.from_json(metadata["card"], str(path))
+
+
+def check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Refuse weights that a training which diverged left behind.
+
+    Raises:
+        InputError: one of them is infinite or no number.
+    """
+    import numpy as np
+
+    for key, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"{path} holds values that are not finite (first: {key})")
 
 
 def check_sha256(path: Path, card: Card) -> None:

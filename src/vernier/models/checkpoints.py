@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vernier.errors import InputError
 from vernier.models.cards import (
     Card,
+    check_finite,
     check_sha256,
     file_sha256,
     load_card,
@@ -81,7 +82,8 @@ def save_weights(model: Model, path: Path | str, card: Card) -> Card:
         The card as written beside the weights.
 
     Raises:
-        InputError: the suffix is another, or the card describes another network.
+        InputError: the suffix is another, the card describes another network, or the files
+            cannot be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -125,8 +127,8 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
         scale: chooses among a name's weights; a file must agree with it.
 
     Raises:
-        InputError: no such name, weights or file; the file is damaged or foreign, or has another
-            scale.
+        InputError: no such name, weights or file; the file is damaged or foreign, holds values that
+            are not finite, or has another scale.
     """
     if isinstance(name_or_path, str) and name_or_path in list_models():
         return _load_shipped(name_or_path, scale)
@@ -240,6 +242,7 @@ def _load_official(path: Path) -> tuple[Model, Card]:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a readable npz file: {error}") from error
+    check_finite(arrays, path)
     if "last.project.bias" not in arrays:
         raise InputError(f"{path} holds no official SESR weights: it lacks last.project.bias")
     model = import_official(arrays, scale=math.isqrt(arrays["last.project.bias"].size))
@@ -263,17 +266,27 @@ def _load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
             raise InputError(
                 f"{path}: {key} is {tuple(tensor.shape)}, expected {tuple(wanted[key].shape)}"
             )
+        if not tensor.isfinite().all():
+            raise InputError(f"{path} holds values that are not finite (first: {key})")
     model.load_state_dict(state)
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """All or nothing: a temporary file in the same folder takes the name only when complete."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """All or nothing: a temporary file in the same folder takes the name only when complete.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
         raise

@@ -44,6 +44,10 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
     margin = 0 if config["overlap_ratio"] is None else int(window_size * config["overlap_ratio"])
     for key, key_size in zip(_INDICES, (window_size, window_size + margin), strict=True):
         expected = relative_position_index(window_size, key_size)
+        if key in state and state[key].shape != expected.shape:
+            raise InputError(
+                f"{key} is {tuple(state[key].shape)}, expected {tuple(expected.shape)}"
+            )
         if key in state and not torch.equal(state[key], expected):
             raise InputError(f"{key} is not that of windows of {window_size} and {key_size}")
     names = [
@@ -109,12 +113,13 @@ def _config(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
     # (2 w - 1)^2 rows; with overlapping windows of e pixels (w + e - 1)^2.
     window_size = (side(f"{_BLOCK}.attn.relative_position_bias_table") + 1) // 2
     compress_ratio = squeeze_factor = overlap_ratio = None
-    if f"{_BLOCK}.conv_block.cab.0.weight" in state:
+    # Any block tells what there is: one that lacks it is damaged.
+    if any(".conv_block.cab." in key for key in state):
         compress_ratio = embed_dim // shape(f"{_BLOCK}.conv_block.cab.0.weight", 4)[0]
-    if f"{_BLOCK}.conv_block.cab.3.attention.1.weight" in state:
+    if any(".conv_block.cab.3.attention." in key for key in state):
         squeeze = shape(f"{_BLOCK}.conv_block.cab.3.attention.1.weight", 4)[0]
         squeeze_factor = embed_dim // squeeze
-    if any(key.startswith(f"{_OVERLAP}.") for key in state):
+    if any(".overlap_attn." in key for key in state):
         key_size = side(f"{_OVERLAP}.relative_position_bias_table") + 1 - window_size
         overlap_ratio = (key_size - window_size) / window_size
     config = {
@@ -127,7 +132,7 @@ def _config(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
         "squeeze_factor": squeeze_factor,
         "overlap_ratio": overlap_ratio,
         "mlp_ratio": shape(f"{_BLOCK}.mlp.fc1.weight", 2)[0] / embed_dim,
-        "qkv_bias": f"{_BLOCK}.attn.qkv.bias" in state,
+        "qkv_bias": any(key.endswith(".attn.qkv.bias") for key in state),
         **_PUBLISHED,
     }
     upsample = range(0, _count(state, r"upsample\.(\d+)\."), 2)

@@ -89,8 +89,11 @@ class RunFolder:
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """One line of ``metrics.jsonl``."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise InputError(f"{self.metrics}: cannot be written ({_reason(error)})") from error
 
     def rewind_metrics(self, step: int) -> None:
         """Drop lines later than ``step``: a killed run had logged more than it had saved."""
@@ -107,13 +110,23 @@ class RunFolder:
         _write_text(self.metrics, "".join(kept))
 
     def save_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Write atomically: a kill leaves the old checkpoint or the new one, never half of one."""
+        """Write atomically: a kill leaves the old checkpoint or the new one, never half of one.
+
+        Raises:
+            InputError: it cannot be written, the disk being full for one; the old one is intact.
+        """
         temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises either
+            temporary.unlink(missing_ok=True)
+            before = "; the checkpoint from before is intact" if path.exists() else ""
+            reason = _reason(error)
+            raise InputError(f"{path}: cannot be written ({reason}){before}") from error
 
     def load_checkpoint(self, path: Path) -> dict[str, Any]:
         """Read a checkpoint to the CPU; weights-only."""
@@ -149,5 +162,17 @@ def _processor_name() -> str:
 
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, in one line."""
+    told = error if isinstance(error, OSError) else error.__context__
+    if isinstance(told, OSError) and told.strerror:
+        return told.strerror
+    return str(error).partition("\n")[0]
