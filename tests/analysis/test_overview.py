@@ -111,5 +111,5 @@ def test_an_error_is_one_line_and_exit_code_2(
     assert stop.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("error: no[bold]such is neither a weight file nor a model")
+    assert captured.err.startswith("error: no[bold]such: no such weight file or model")
     assert captured.err.count("\n") == 1

@@ -184,9 +184,11 @@ def test_settings_and_pixels_that_cannot_be_used_are_refused(weights: dict[int, 
         Upscaler(weights[2], tile=-3)
     with pytest.raises(InputError, match="did you mean 'sesr-m5'"):
         Upscaler("sesr-m55")
-    with pytest.raises(InputError, match="no such weight file or model"):
+    with pytest.raises(InputError, match=r"missing\.safetensors: no such file"):
         Upscaler("missing.safetensors")
     upscaler = Upscaler(weights[2])
+    with pytest.raises(InputError, match="expected a numpy array, got list"):
+        upscaler.upscale_array([[1]])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected pixels"):
         upscaler.upscale_array(np.zeros((4, 4, 5), np.uint8))
     with pytest.raises(InputError, match="got int64"):

@@ -96,7 +96,7 @@ def test_saving_replaces_whole_files_or_nothing(
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"cannot be written \(disk full\)"):
         save_weights(trained(), path, card_of(model))
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "m.safetensors"]
@@ -232,9 +232,12 @@ def test_a_file_that_does_not_fit_is_one_line(
 
 def test_neither_file_nor_model() -> None:
     with pytest.raises(
-        InputError, match=r"sesr-m33 is neither a weight file nor a model \(did you mean"
+        InputError,
+        match=r"^sesr-m33: no such weight file or model \(did you mean 'sesr-m3'\?\); `v",
     ):
         load_model("sesr-m33")
+    with pytest.raises(InputError, match=r"^nofile\.pth: no such file$"):
+        load_model("nofile.pth")
     with pytest.raises(InputError, match=r"no weight file nowhere\.safetensors"):
         read_weights("nowhere.safetensors")
 
@@ -310,3 +313,14 @@ def test_every_shipped_file_is_what_its_card_says(name: str, scale: int) -> None
     assert model.state_dict().keys() == arrays.keys()
     lr = torch.full((1, 1, 12, 12), 0.5)
     assert (model(lr) - 0.5).abs().mean() < 0.05
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = create_model("sesr-m3", scale=2).deploy()
+    key = list(model.state_dict())[2]
+    model.state_dict()[key].view(-1)[0] = float("nan")
+    path = tmp_path / "a.safetensors"
+    save_weights(model, path, new_card(model, "sesr-m3"))
+    for read in (load_model, read_weights):
+        with pytest.raises(InputError, match=rf"not finite \(first: {key}\)"):
+            read(path)

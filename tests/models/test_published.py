@@ -286,3 +286,33 @@ def test_no_layout_of_authors() -> None:
 def test_card_of_a_size_that_has_no_name() -> None:
     assert recognise(official_state(small())).name == "hat"
     assert new_card(small(), "hat").receptive_radius is None
+
+
+@pytest.mark.parametrize(
+    "key", ["attn.qkv.bias", "conv_block.cab.0.weight", "conv_block.cab.3.attention.1.weight"]
+)
+def test_a_key_that_is_gone_is_named(tmp_path: Path, key: str) -> None:
+    key = f"layers.0.residual_group.blocks.0.{key}"
+    state = official_state(small())
+    del state[key]
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=rf"lacks {key}"):
+        load_model(tmp_path / "a.pth")
+
+
+def test_an_index_of_another_shape_is_told_with_both_shapes(tmp_path: Path) -> None:
+    state = official_state(small())
+    state["relative_position_index_SA"] = state["relative_position_index_SA"][:3]
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(
+        InputError, match=r"relative_position_index_SA is \(3, 16\), expected \(16, 16\)"
+    ):
+        load_model(tmp_path / "a.pth")
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    state = {key: tensor.clone() for key, tensor in official_state(small()).items()}
+    state["norm.weight"][1] = float("nan")
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a\.pth holds values .* not finite \(first: norm\.w"):
+        load_model(tmp_path / "a.pth")

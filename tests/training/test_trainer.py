@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -487,3 +488,20 @@ def test_a_finished_run_says_so(pictures: Path, tmp_path: Path) -> None:
     train(recipe)
     with pytest.raises(InputError, match="is finished: all 2 steps are done"):
         train(recipe, resume=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_from_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir()
+    folder.save_checkpoint(folder.last, {"step": 1})
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"No space left on device.*from before is intact"):
+        folder.save_checkpoint(folder.last, {"step": 2})
+    assert folder.load_checkpoint(folder.last) == {"step": 1}
+    assert list(folder.last.parent.iterdir()) == [folder.last]
