@@ -140,3 +140,53 @@ def test_what_cannot_be_fused_is_one_line_and_leaves_nothing(  # type: ignore[no
         assert err.count("error:") == 1
         assert not target.exists()
     assert run("fuse", cube, "-g", other, "-o", target, "--no-check")[0] == 0
+
+
+def test_inputs_are_not_written_over(run, files: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
+    cube, guide = files
+    before = [path.read_bytes() for path in files]
+    for targets in (("-o", cube), ("-o", guide), ("-o", cube.parent / "x.h5", "--report", guide)):
+        code, _, err = run("fuse", cube, "-g", guide, *targets)
+        assert code == 2
+        assert "would overwrite the input" in err
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-s", "2"), "the guide is 4 times as large as the cube"),
+        (("--guide-peak", "255"), "pass the right --guide-peak"),
+        (("--guide-peak", "1e8"), "pass the right --guide-peak"),
+        (("--peak", "1e8"), "pass the right --peak"),
+    ],
+)
+def test_a_wrong_scale_or_peak_is_refused(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], arguments: tuple[str, str], message: str
+) -> None:
+    cube, guide = files
+    target = cube.parent / "sharp.h5"
+    code, _, err = run("fuse", cube, "-g", guide, "-o", target, *arguments)
+    assert code == 2
+    assert message in err
+    assert not target.exists()
+
+
+def test_missing_files_suffixes_and_gaps_are_told(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    target = tmp_path / "sharp.h5"
+    _, _, err = run("fuse", tmp_path / "none.mat", "-o", target)
+    assert "none.mat: no such file" in err
+    _, _, err = run("fuse", cube, "-g", tmp_path / "none.png", "-o", target)
+    assert "none.png: no such file" in err
+    _, _, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.xyz")
+    assert "cannot write .xyz" in err
+    values = np.full((6, 16, 12), 0.5, np.float32)
+    values[0, 0, 0] = np.nan
+    write_cube(Cube(values, 1.0), tmp_path / "gaps.h5")
+    code, _, err = run("fuse", tmp_path / "gaps.h5", "-g", guide, "-o", target)
+    assert code == 2
+    assert "gaps.h5" in err
+    assert "not finite" in err

@@ -42,15 +42,15 @@ def test_another_scene_and_a_mirrored_guide_are_refused(
             check_guide(lr, wrong, 4)
 
 
-@pytest.mark.parametrize("shift", [(6, -9), (-12, 5), (0, 24)])
+@pytest.mark.parametrize("shift", [(3, 0), (2, -3), (6, -9), (-12, 5), (0, 24)])
 def test_a_shifted_guide_is_refused_and_the_shift_is_told(
     shift: tuple[int, int], scenes: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     for lr, guide in scenes:
         moved = np.roll(guide, shift, (1, 2))
         found = compare_guide(lr, moved, 4)
-        np.testing.assert_allclose(found.shift, shift, atol=2)
-        assert found.fit_aligned > 0.9 > found.fit
+        np.testing.assert_allclose(found.shift, shift, atol=1)
+        assert found.fit_aligned > max(0.9, found.fit + 0.01)
         with pytest.raises(InputError, match="to the right of the cube"):
             check_guide(lr, moved, 4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from vernier.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vernier.data.fusion import FusionScenes
     from vernier.inference.fuser import ClassicalFuser, Fuser
 
 # The best of what needs no training.
@@ -77,11 +79,16 @@ def fuse(
     """Make a hyperspectral cube as sharp as a picture of the same scene."""
     from vernier.data.fusion import is_fusion_file
     from vernier.inference.fuser import ClassicalFuser, Fuser
-    from vernier.io.cubes import read_cube
+    from vernier.io.cubes import WRITTEN_SUFFIXES, read_cube
 
     for target in (output, report):
         if target is not None and not target.absolute().parent.is_dir():
             raise InputError(f"{target.parent}: no such folder; create it or choose another")
+    if not cube_path.exists():
+        raise InputError(f"{cube_path}: no such file")
+    if guide is not None and not guide.exists():
+        raise InputError(f"{guide}: no such file")
+    _protect((cube_path, guide), (output, report))
     if tile != "auto" and not tile.isdecimal():
         raise InputError(f"--tile must be a number of pixels, 0 or auto, not {tile!r}")
     fuser: Fuser | ClassicalFuser
@@ -97,17 +104,25 @@ def fuse(
             device=device,
         )
     if guide is None and is_fusion_file(cube_path):
-        _fuse_file(fuser, cube_path, output, peak, check=not no_check, report=report)
+        _fuse_file(fuser, scale, cube_path, output, peak, check=not no_check, report=report)
         return
     if guide is None:
         raise InputError(f"{cube_path} holds no guide: name one with --guide")
+    if output.suffix.lower() not in WRITTEN_SUFFIXES:
+        raise InputError(
+            f"{output}: cannot write {output.suffix}; choose one of "
+            f"{', '.join(filter(None, WRITTEN_SUFFIXES))}, or no suffix for a folder of PNGs"
+        )
     cube = read_cube(
         cube_path, axes=axes, peak=peak, key=key, wavelengths=parse_wavelengths(wavelengths)
     )
+    _check_finite(cube_path, cube.values)
     show_notes(cube.notes)
     sharp = _read_guide(guide, guide_peak)
     _fuse_one(
         fuser,
+        scale,
+        cube_path,
         cube.unit(),
         sharp,
         output,
@@ -119,6 +134,7 @@ def fuse(
 
 def _fuse_file(
     fuser: Fuser | ClassicalFuser,
+    stated_scale: int | None,
     path: Path,
     output: Path,
     peak: float | None,
@@ -128,22 +144,46 @@ def _fuse_file(
 ) -> None:
     """Every scene of a fusion file, into a file where there is one scene, else into a folder."""
     from vernier.data.fusion import read_fusion
-    from vernier.io.cubes import Cube
 
     scenes = read_fusion(path, peak=peak)
     show_notes(scenes.notes)
     several = len(scenes) > 1
     if several and output.suffix:
         raise InputError(f"{path} holds {len(scenes)} scenes: -o must name a folder, not a file")
-    for folder in (output, report) if several else ():
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+    made = [f for f in (output, report) if several and f is not None and not f.is_dir()]
+    for folder in made:
+        folder.mkdir(parents=True)
+    try:
+        _fuse_scenes(fuser, stated_scale, path, scenes, output, check=check, report=report)
+    finally:
+        for folder in made:
+            # One that holds results stays.
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _fuse_scenes(
+    fuser: Fuser | ClassicalFuser,
+    stated_scale: int | None,
+    path: Path,
+    scenes: FusionScenes,
+    output: Path,
+    *,
+    check: bool,
+    report: Path | None,
+) -> None:
+    from vernier.io.cubes import Cube
+
+    several = len(scenes) > 1
     for scene in scenes:
         like = Cube(scene.lr.numpy(), 1.0, scenes.wavelengths, {"scene": scene.name})
         target = output / f"{scene.name}.h5" if several else output
         sheet = report / f"{scene.name}.png" if several and report else report
+        _protect((path,), (target, sheet))
         _fuse_one(
             fuser,
+            stated_scale,
+            path,
             scene.lr.numpy(),
             scene.guide.numpy(),
             target,
@@ -156,6 +196,8 @@ def _fuse_file(
 
 def _fuse_one(
     fuser: Fuser | ClassicalFuser,
+    stated_scale: int | None,
+    source: Path,
     lr: NDArray[Any],
     guide: NDArray[Any],
     output: Path,
@@ -174,14 +216,16 @@ def _fuse_one(
     from vernier.io.cubes import write_cube
 
     start = time.perf_counter()
+    _check_finite(source, lr)
     fuser.check(lr, guide)
     scale = guide.shape[1] // lr.shape[1]
-    low, high = float(lr.min()), float(lr.max())
-    if not (low >= -0.05 and high <= 1.2):
+    if stated_scale not in (None, scale):
         raise InputError(
-            f"the cube's values go from {low:.3g} to {high:.3g} after division by its peak, models "
-            "know 0 to 1: pass the right --peak"
+            f"-s {stated_scale}, but the guide is {scale} times as large as the cube: leave -s "
+            "out, or give the guide of that scale"
         )
+    _check_range("cube", lr, "--peak")
+    _check_range("guide", guide, "--guide-peak")
     if check:
         check_guide(lr, guide, scale)
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
@@ -206,6 +250,43 @@ def _fuse_one(
     )
 
 
+def _check_finite(path: Path, values: NDArray[Any]) -> None:
+    import numpy as np
+
+    if not np.isfinite(values).all():
+        raise InputError(f"{path} holds values that are not finite: fill or mask them")
+
+
+def _check_range(what: str, values: NDArray[Any], option: str) -> None:
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -0.05 and high <= 1.2):
+        raise InputError(
+            f"the {what}'s values go from {low:.3g} to {high:.3g} after division by its peak, "
+            f"models know 0 to 1: pass the right {option}"
+        )
+    if high < 0.02:
+        raise InputError(
+            f"the {what}'s largest value is {high:.3g} after division by its peak, which is "
+            f"probably too large: pass the right {option}"
+        )
+
+
+def _protect(inputs: tuple[Path | None, ...], targets: tuple[Path | None, ...]) -> None:
+    """Refuse to write over what is read; an ENVI header stands for its data too."""
+
+    def files(path: Path) -> set[Path]:
+        # Beside cube.hdr its values are written to cube.img.
+        envi = path.suffix.lower() in (".hdr", ".img")
+        return {path.resolve(), *(path.with_suffix(s).resolve() for s in (".hdr", ".img") if envi)}
+
+    for source in filter(None, inputs):
+        for target in filter(None, targets):
+            if files(source) & files(target):
+                raise InputError(
+                    f"{target} would overwrite the input {source}: choose another output"
+                )
+
+
 def _read_guide(path: Path, peak: float | None) -> NDArray[Any]:
     """(channels, H, W) float32 in [0, 1], from a picture or from anything `read_cube` reads."""
     import numpy as np
@@ -227,5 +308,6 @@ def _read_guide(path: Path, peak: float | None) -> NDArray[Any]:
             white = peak or (np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0)
             return np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / np.float32(white)
     cube = read_cube(path, peak=peak)
+    _check_finite(path, cube.values)
     show_notes(cube.notes)
     return cube.unit()

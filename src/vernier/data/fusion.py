@@ -451,9 +451,11 @@ def write_fusion(
         with h5py.File(temporary, "w") as file:
             count = _write_scenes(file, scenes, settings, load, progress)
         temporary.replace(path)
-    except OSError as error:
+    # h5py closes a file on a full disk with a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); check the folder and the disk"
+            f"{path}: cannot be written ({reason}); check the folder and the disk"
         ) from None
     finally:
         with suppress(OSError):
@@ -475,6 +477,8 @@ def _write_scenes(
         if progress is not None:
             progress(done, len(scenes), name)
         cube = load(source)
+        if not np.isfinite(cube.values).all():
+            raise InputError(f"{source}: holds values that are not finite: fill or mask them")
         unit = torch.from_numpy(cube.unit())
         if not (unit.min() >= 0 and unit.max() <= 1):
             raise InputError(

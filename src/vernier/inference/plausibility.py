@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,11 @@ __all__ = ["Plausibility", "check_guide", "compare_guide"]
 # Eight whole CAVE scenes reach 0.96 with their own guides, 0.92 where those are gamma-encoded, and
 # at most 0.48 with each other's or with mirrored ones.
 _LEAST_FIT = 0.7
-# Phase correlation errs by a pixel or two, since the cube's detail is coarser than the guide's.
-_LEAST_SHIFT = 3
-_LEAST_GAIN = 0.05
+# A right guide fits best within a pixel of its place, or nearly as well there as elsewhere.
+_LEAST_SHIFT = 2
+_LEAST_GAIN = 0.01
+# Each costs a reduction of the guide and a least-squares fit.
+_MOST_FITS = 16
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Plausibility:
         fit: share of the guide's variance that the best linear spectral response explains, at the
             cube's resolution (R squared); 1 for a guide without structure.
         shift: (rows, columns) in guide pixels by which the guide lies below and to the right of
-            the cube, by phase correlation.
+            the cube: where it fits best, searched from the phase correlation's estimate.
         fit_aligned: the same as ``fit`` after the guide has been moved back by ``shift``.
     """
 
@@ -71,16 +74,33 @@ def compare_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibi
     """How well the guide can be simulated from the cube, as it lies and moved."""
     cube = np.asarray(lr, np.float64)
     fit, simulated = _fit(cube, _reduced(guide, scale))
-    shift = _shift(_enlarged(simulated, scale), np.asarray(guide, np.float64))
-    aligned = fit
-    if shift != (0, 0):
-        moved = np.roll(guide, (-shift[0], -shift[1]), (1, 2))
-        # What came in from the other side belongs to neither.
-        margin = [-(-abs(s) // scale) for s in shift]
-        inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, lr.shape[1:])))
-        if cube[inner].size:
-            aligned, _ = _fit(cube[inner], _reduced(moved, scale)[inner])
-    return Plausibility(fit, shift, aligned)
+    fits = {(0, 0): fit}
+
+    def fit_at(shift: tuple[int, int]) -> float:
+        if shift not in fits:
+            moved = np.roll(guide, (-shift[0], -shift[1]), (1, 2))
+            # What came in from the other side belongs to neither; the response fits any small rest.
+            margin = [-(-abs(s) // scale) for s in shift]
+            inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, lr.shape[1:])))
+            enough = all(4 * m <= n for m, n in zip(margin, lr.shape[1:]))
+            fits[shift] = (
+                _fit(cube[inner], _reduced(moved, scale)[inner])[0] if enough else -math.inf
+            )
+        return fits[shift]
+
+    # Phase correlation errs by a pixel or two, since the cube's detail is coarser than the guide's,
+    # and by more where the guide is another function of the light.
+    estimate = _shift(_enlarged(simulated, scale), np.asarray(guide, np.float64))
+    best = max((0, 0), estimate, key=fit_at)
+    steps = [(1, 0), (0, 1), (-1, 0), (0, -1)]
+    tried = 0
+    while tried < len(steps) and len(fits) < _MOST_FITS:
+        neighbour = (best[0] + steps[0][0], best[1] + steps[0][1])
+        if fit_at(neighbour) > fit_at(best):
+            best, tried = neighbour, 0
+        else:
+            steps, tried = [*steps[1:], steps[0]], tried + 1
+    return Plausibility(fit, best, fit_at(best))
 
 
 def _fit(cube: NDArray[Any], guide: NDArray[Any]) -> tuple[float, NDArray[Any]]:

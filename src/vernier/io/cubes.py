@@ -27,6 +27,7 @@ from vernier.io.pictures import Picture, read_picture, write_picture
 
 __all__ = [
     "CUBE_SUFFIXES",
+    "WRITTEN_SUFFIXES",
     "Cube",
     "CubeError",
     "find_cubes",
@@ -43,6 +44,8 @@ _ENVI_SUFFIXES = {".hdr", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip"}
 CUBE_SUFFIXES = frozenset(
     {".mat", ".npy", ".npz", *_HDF5_SUFFIXES, *_TIFF_SUFFIXES, *_ENVI_SUFFIXES}
 )
+# What `write_cube` writes; without suffix a folder of PNGs.
+WRITTEN_SUFFIXES = (".h5", ".hdf5", ".mat", ".npz", ".npy", ".tif", ".tiff", ".hdr", "")
 _WAVELENGTH_KEYS = ("wavelengths", "wavelength", "bands", "wl", "lambda", "lambdas")
 _CAVE_WAVELENGTHS = tuple(400.0 + 10 * band for band in range(31))
 _BAND_FILE = re.compile(r"(?P<stem>.*?)(?P<number>\d+)\.png", re.IGNORECASE)
@@ -111,6 +114,8 @@ class Cube:
         Raises:
             CubeError: the peak is not known, or a value is not a number.
         """
+        if not np.isfinite(self.values).all():
+            raise CubeError("holds values that are not finite numbers; replace them first")
         if self.peak is None:
             raise CubeError(
                 f"values go from {self.values.min():g} to {self.values.max():g} and nothing says "
@@ -118,7 +123,7 @@ class Cube:
             )
         unit: np.ndarray = (self.values / self.peak).astype(np.float32)
         if not np.isfinite(unit).all():
-            raise CubeError("holds values that are not finite numbers; replace them first")
+            raise CubeError("holds values too large for their peak; pass the right --peak")
         return unit
 
 
@@ -154,21 +159,29 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
         raise CubeError(f"{path}: is no HDF5 file, or a damaged one ({error})") from None
 
 
+def _cubes_in(folder: Path) -> list[Path]:
+    suffixes = {".mat", ".npy", ".npz", ".hdr", *_HDF5_SUFFIXES, *_TIFF_SUFFIXES}
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if (path.is_dir() and _band_folder(path) is not None) or path.suffix.lower() in suffixes
+    ]
+
+
 def find_cubes(folder: str | Path) -> list[Path]:
-    """The cubes at a path, sorted: itself if it is one, else the cube files and band folders in it.
+    """The cubes at a path, sorted: itself if it is one, else the cube files and band folders in it,
+    else those one level deeper, as in train/ and test/.
 
     Raises:
-        CubeError: nothing there is a cube.
+        CubeError: no such path, or nothing there is a cube.
     """
     folder = Path(folder)
+    if not folder.exists():
+        raise CubeError(f"{folder}: no such folder")
     if folder.is_file() or _band_folder(folder) is not None:
         return [folder]
-    inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = [
-        path
-        for path in inside
-        if (path.is_dir() and _band_folder(path) is not None)
-        or path.suffix.lower() in {".mat", ".npy", ".npz", ".hdr", *_HDF5_SUFFIXES, *_TIFF_SUFFIXES}
+    found = _cubes_in(folder) or [
+        path for part in sorted(folder.iterdir()) if part.is_dir() for path in _cubes_in(part)
     ]
     if not found:
         raise CubeError(
@@ -624,8 +637,9 @@ def write_cube(cube: Cube, path: str | Path) -> None:
         if path.suffix.lower() == ".hdr":
             temporary.with_suffix(".img").replace(path.with_suffix(".img"))
         temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    # h5py closes a file on a full disk with a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CubeError(f"{path}: cannot be written ({reason}); check the disk") from None
     finally:
         with suppress(OSError):
