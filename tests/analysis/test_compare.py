@@ -84,7 +84,7 @@ def test_command_draws_and_prints(
     assert float(found["bicubic"]) < float(found["sesr-m3"])
     assert read_picture(figure).width > 3 * 192
     assert command("compare", photo, "-n", "sesr-m3", "-o", figure) == 0
-    assert re.search(r"proposed window \d+,\d+,64, where sesr-m3 gain \d", capsys.readouterr().out)
+    assert re.search(r"proposed window \d+,\d+,64, where sesr-m3 gains \d", capsys.readouterr().out)
 
 
 def test_command_draws_features(

@@ -71,6 +71,13 @@ def test_a_box_frames_the_window_from_outside() -> None:
     assert (pixels[:3] == 0).all()
 
 
+def test_a_box_at_the_edge_is_whole() -> None:
+    pixels = np.asarray(boxed(Image.new("RGB", (30, 20)), 0, 12, 8))
+    for part in (pixels[10:, :2], pixels[10:, 8:10], pixels[10:12, :10], pixels[18:, :10]):
+        assert (part == RED).all()
+    assert (pixels[12:18, 2:8] == 0).all()
+
+
 def test_panels_are_joined_with_a_gap(tmp_path: Path) -> None:
     a, b = (painted(torch.rand(3, *size)) for size in ((4, 5), (6, 7)))
     assert side_by_side([a, b]).size == (5 + 8 + 7, 6)

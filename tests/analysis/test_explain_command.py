@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from vernier.analysis.lam import Window, explain
+from vernier.analysis.lam import Explanation, Window, explain
 from vernier.analysis.sheets import record, strip
 from vernier.data.pictures import read_uint8
+from vernier.errors import InputError
 from vernier.imaging import imresize_uint8
-from vernier.io import read_picture, write_picture
+from vernier.io import Picture, read_picture, write_picture
 from vernier.models import create_model, load_model, new_card, save_weights
 
 
@@ -60,7 +63,7 @@ def test_command_proposes_where_models_gain(
         assert each["gain_over_bicubic_db"] > 0
         x, y, size = each["window_in_picture"]
         assert size == 12
-        assert f"proposed window {x},{y},12, where sesr-m3 gain" in said
+        assert f"proposed window {x},{y},12, where sesr-m3 gains" in said
 
 
 def test_command_takes_the_input_itself(
@@ -80,12 +83,12 @@ def test_command_explains_fusion(
     model = create_model("psrt", scale=4, bands=4, embed=8, num_blocks=1, num_heads=2)
     weights, cube, guide = tmp_path / "tiny.safetensors", tmp_path / "cube.npy", tmp_path / "g.png"
     save_weights(model, weights, new_card(model, "tiny"))
-    np.save(cube, np.random.default_rng(0).random((4, 24, 24), dtype=np.float32))
+    np.save(cube, np.random.default_rng(0).random((24, 24, 4), dtype=np.float32))
     face = read_picture(photo)
     write_picture(face.with_pixels(face.pixels[:, :96]), guide)
     folder = tmp_path / "out"
-    arguments = ("--guide", guide, "--window", "40,60,16", "--context", 16, "--steps", 4)
-    assert command("explain", cube, "-n", weights, *arguments, "-o", folder) == 0
+    arguments = ("--guide", guide, "--axes", "hwc", "--window", "40,60,16", "--context", 16)
+    assert command("explain", cube, "-n", weights, *arguments, "--steps", 4, "-o", folder) == 0
     (found,) = json.loads((folder / "explain.json").read_text())
     assert found["maps"]["lr"]["size"] == [16, 16]
     assert found["maps"]["guide"]["size"] == [64, 64]
@@ -140,3 +143,50 @@ def test_strip_and_record_of_a_fusion_model() -> None:
     assert told["maps"]["guide"]["size"] == [16, 18]
     assert told["window"] == [4, 4, 6]
     assert told["attributed"] == found.attributed
+
+
+@pytest.mark.parametrize(("ratio", "warned"), [(1.15, False), (2, True)])
+def test_command_warns_of_a_map_that_does_not_add_up(
+    photo: Path,
+    tmp_path: Path,
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ratio: float,
+    warned: bool,
+) -> None:
+    def wrong(*arguments: Any, **settings: Any) -> Explanation:
+        found = explain(*arguments, **settings)
+        return replace(found, detail=found.detail_at_start + ratio * found.attributed)
+
+    monkeypatch.setattr("vernier.analysis.lam.explain", wrong)
+    arguments = ("-n", "sesr-m5", "--window", "40,44,16", "--steps", 4, "-o", tmp_path / "out")
+    assert command("explain", photo, *arguments) == 0
+    (found,) = json.loads((tmp_path / "out" / "explain.json").read_text())
+    assert found["completeness_error"] == pytest.approx(1 - 1 / ratio)
+    assert ("the map is not to be trusted" in capsys.readouterr().err) == warned
+    # Of one model there is one picture.
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["explain.json", "face-40-44-16.png"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_command_leaves_no_empty_folder(
+    photo: Path,
+    tmp_path: Path,
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+) -> None:
+    folder = tmp_path / "out"
+    if there:
+        folder.mkdir()
+
+    def fail(*_: object, **__: object) -> None:
+        assert folder.exists()
+        raise InputError("flat")
+
+    monkeypatch.setattr("vernier.analysis.lam.explain", fail)
+    arguments = ("-n", "sesr-m5", "--window", "40,44,16", "-o", folder)
+    assert command("explain", photo, *arguments) == 2
+    assert folder.exists() == there

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vernier.analysis.windows import hardest_windows
+from vernier.analysis.windows import hardest_windows, proposed_windows
 from vernier.errors import InputError
 from vernier.imaging import rgb_to_luma
 
@@ -56,3 +56,18 @@ def test_no_gain_or_no_room() -> None:
         hardest_windows(hr, hr, [hr], size=17)
     with pytest.raises(InputError, match="no model"):
         hardest_windows(hr, hr, [], size=8)
+
+
+def test_a_bad_model_does_not_hide_what_the_others_gain() -> None:
+    hr = torch.rand(1, 16, 16)
+    good, bad = hr + 0.01, hr + 0.9
+    (found,) = proposed_windows(hr, hr + 0.1, {"good": good, "bad": bad}, size=8)
+    assert found.decibels == pytest.approx(20, abs=0.01)
+    assert "where good gains 20.00 dB" in found.reason
+    (both,) = proposed_windows(hr, hr + 0.1, {"a": good, "b": good}, size=8)
+    assert "where a and b gain 20.00 dB" in both.reason
+    (centre,) = proposed_windows(hr, hr + 0.1, {"bad": bad}, size=8)
+    assert (centre.window, centre.decibels) == ((4, 4, 8), None)
+    assert centre.reason == "no model gains over bicubic: the central window 4,4,8"
+    with pytest.raises(InputError, match="does not fit"):
+        proposed_windows(hr, hr + 0.1, {"bad": bad}, size=17)

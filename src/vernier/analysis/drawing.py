@@ -79,9 +79,14 @@ def painted(picture: Tensor) -> Image.Image:
 
 
 def boxed(image: Image.Image, x: int, y: int, size: int, width: int = 2) -> Image.Image:
-    """A red frame around the square, its inside left free."""
+    """A red frame around the square, its inside left free but at the picture's own edges."""
     image = image.copy()
-    corners = (x - width, y - width, x + size - 1 + width, y + size - 1 + width)
+    corners = (
+        max(x - width, 0),
+        max(y - width, 0),
+        min(x + size + width, image.width) - 1,
+        min(y + size + width, image.height) - 1,
+    )
     ImageDraw.Draw(image).rectangle(corners, outline=RED, width=width)
     return image
 

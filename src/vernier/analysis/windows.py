@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from vernier.analysis.lam import Window
 from vernier.errors import InputError
 from vernier.imaging import rgb_to_luma
 
-__all__ = ["Gain", "hardest_windows"]
+__all__ = ["Gain", "Proposal", "hardest_windows", "proposed_windows"]
 
 
 class Gain(NamedTuple):
@@ -21,6 +21,54 @@ class Gain(NamedTuple):
 
     window: Window
     decibels: float
+
+
+class Proposal(NamedTuple):
+    """A window to look at, the gain there if it was chosen by it, and a sentence that says why."""
+
+    window: Window
+    decibels: float | None
+    reason: str
+
+
+def proposed_windows(
+    hr: Tensor, bicubic: Tensor, results: Mapping[str, Tensor], *, size: int, count: int = 1
+) -> list[Proposal]:
+    """The `hardest_windows`, even where some models, or all, are worse than bicubic.
+
+    If the models gain nowhere in the mean, those count that gain over the whole picture; if there
+    are none, the central window is proposed.
+
+    Args:
+        results: by the name of the model; for the others see `hardest_windows`.
+
+    Raises:
+        InputError: the picture is smaller than a window.
+    """
+    target = _luma(hr)
+
+    def error(picture: Tensor) -> float:
+        return (_luma(picture) - target).square().mean().item()
+
+    better = [name for name, result in results.items() if error(result) < error(bicubic)]
+    for names in (list(results), better):
+        made = [results[name] for name in names]
+        gains = _gains(hr, bicubic, made, size, count) if made else []
+        if gains:
+            verb = "gains" if len(names) == 1 else "gain"
+            return [
+                Proposal(
+                    window,
+                    decibels,
+                    f"proposed window {','.join(map(str, window))}, where {' and '.join(names)} "
+                    f"{verb} {decibels:.2f} dB over bicubic",
+                )
+                for window, decibels in gains
+            ]
+    height, width = hr.shape[-2:]
+    window = Window((width - size) // 2, (height - size) // 2, size)
+    place = ",".join(map(str, window))
+    return [Proposal(window, None, f"no model gains over bicubic: the central window {place}")]
 
 
 def hardest_windows(
@@ -39,11 +87,20 @@ def hardest_windows(
     Raises:
         InputError: the picture is smaller than a window, or the models gain nowhere.
     """
+    if not results:
+        raise InputError("no model to gain over bicubic")
+    found = _gains(hr, bicubic, results, size, count)
+    if not found:
+        raise InputError("the models gain nothing over bicubic on this picture; give a --window")
+    return found
+
+
+def _gains(
+    hr: Tensor, bicubic: Tensor, results: Sequence[Tensor], size: int, count: int
+) -> list[Gain]:
     height, width = hr.shape[-2:]
     if min(height, width) < size:
         raise InputError(f"a window of {size} pixels does not fit into a picture {width}x{height}")
-    if not results:
-        raise InputError("no model to gain over bicubic")
     target = _luma(hr)
     step = max(size // 4, 1)
 
@@ -63,8 +120,6 @@ def hardest_windows(
         if all(_apart(window, other.window) for other in found):
             decibels = 10 * torch.log10(before[row, column] / after[row, column]).item()
             found.append(Gain(window, decibels))
-    if not found:
-        raise InputError("the models gain nothing over bicubic on this picture; give a --window")
     return found
 
 

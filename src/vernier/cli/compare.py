@@ -52,7 +52,7 @@ def compare(
     from vernier.analysis.drawing import save_figure
     from vernier.analysis.features import blocking, feature_maps
     from vernier.analysis.lam import Window
-    from vernier.analysis.windows import hardest_windows
+    from vernier.analysis.windows import proposed_windows
     from vernier.data.benchmarks import Pair
 
     chosen = None if window is None else Window.parse(window)
@@ -84,14 +84,11 @@ def compare(
     results = {"bicubic": bicubic(lr, scale)}
     results |= {name: upscaled(model, scale, lr, device) for name, model in contestants.items()}
     if chosen is None:
-        made = [result for name, result in results.items() if name != "bicubic"]
+        made = {name: result for name, result in results.items() if name != "bicubic"}
         size = min(64, *hr.shape[-2:])
-        (best,) = hardest_windows(hr, results["bicubic"], made, size=size)
+        (best,) = proposed_windows(hr, results["bicubic"], made, size=size)
         chosen = best.window
-        typer.echo(
-            f"proposed window {','.join(map(str, chosen))}, where {' and '.join(contestants)} "
-            f"gain {best.decibels:.2f} dB over bicubic"
-        )
+        typer.echo(best.reason)
     save_figure(comparison(hr, lr, results, chosen), output)
     for score in scores(hr, results, chosen):
         second = "" if score.ssim is None else f", SSIM {score.ssim:.4f}"

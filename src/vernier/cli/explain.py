@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -10,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
+from vernier.cli.data import AxesOption
 from vernier.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,11 +32,16 @@ class _Subject(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A window of a subject, and what the models gain there in dB where it was proposed."""
+    """A window of a subject, what chose it, and what the models gain there in dB if that did."""
 
     subject: _Subject
     window: Window
+    origin: str
     gain: float | None = None
+
+
+# Beyond this part of the detail the attributions do not add up to what they explain.
+_LARGEST_ERROR = 0.2
 
 
 @app.command()
@@ -79,6 +87,7 @@ def explain(
     peak: Annotated[
         float | None, typer.Option(help="With --guide: the cube's value of full light.")
     ] = None,
+    axes: AxesOption = None,
     steps: Annotated[int, typer.Option(min=2, help="Along the blur.")] = 50,
     memory: Annotated[
         float, typer.Option(help="GiB that the steps computed at once may use.")
@@ -107,19 +116,19 @@ def explain(
     scale, contestants = load_contestants(models or [], scale, device)
     places: list[_Place] = []
     for path in pictures:
-        subject = _read(path, scale, as_input, guide, peak)
+        subject = _read(path, scale, as_input, guide, axes, peak)
         for window in given:
             window.check(scale * subject.lr.shape[-2], scale * subject.lr.shape[-1])
-            places.append(_Place(subject, window))
+            places.append(_Place(subject, window, "given"))
         if not given:
             places += _proposals(subject, contestants, scale, size, propose, device)
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be created ({error.strerror})") from None
     records: list[dict[str, Any]] = []
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+    several = len(contestants) > 1
+    with (
+        _folder(output),
+        Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar,
+    ):
         task = bar.add_task("explain", total=len(places) * len(contestants))
         for place in places:
             patch, window, facts = _patch(place, scale, context)
@@ -138,19 +147,45 @@ def explain(
                     memory=memory * 2**30,
                 )
                 strips.append(strip(model_name, found, shown, patch.lr))
-                save_figure(strips[-1], output / f"{name}-{model_name}.png")
+                if several:
+                    save_figure(strips[-1], output / f"{name}-{model_name}.png")
                 model_facts = {"model": model_name, "scale": scale, "steps": steps}
                 records.append({**facts, **model_facts, **record(found)})
                 where = f"{patch.path.name} {x},{y},{side} {model_name}"
                 typer.echo(f"{where}: {_summary(found)}")
+                if found.completeness_error > _LARGEST_ERROR:
+                    stderr.print(
+                        f"note: {where}: so large a completeness error means that the map is not "
+                        "to be trusted: the window is flat, or --steps too few",
+                        markup=False,
+                        highlight=False,
+                    )
                 bar.advance(task)
             save_figure(stacked(strips), output / f"{name}.png")
-    _write_json(records, output / "explain.json")
-    typer.echo(f"{output}: {len(places) * (len(contestants) + 1)} figures and explain.json written")
+        _write_json(records, output / "explain.json")
+    figures = len(places) * (len(contestants) + several)
+    noun = "figure" if figures == 1 else "figures"
+    typer.echo(f"{output}: {figures} {noun} and explain.json written")
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Make the folder; after a failure it goes again if it is new and empty."""
+    new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be created ({error.strerror})") from None
+    try:
+        yield
+    except BaseException:
+        if new and not any(path.iterdir()):
+            path.rmdir()
+        raise
 
 
 def _read(
-    path: Path, scale: int, as_input: bool, guide: Path | None, peak: float | None
+    path: Path, scale: int, as_input: bool, guide: Path | None, axes: str | None, peak: float | None
 ) -> _Subject:
     import torch
 
@@ -159,7 +194,7 @@ def _read(
     from vernier.io.cubes import read_cube
 
     if guide is not None:
-        cube = torch.from_numpy(read_cube(path, peak=peak).unit())
+        cube = torch.from_numpy(read_cube(path, axes=axes, peak=peak).unit())
         sharp = read_uint8(guide).float() / 255
         wanted = (scale * cube.shape[1], scale * cube.shape[2])
         if sharp.shape[1:] != wanted:
@@ -183,28 +218,26 @@ def _proposals(
     device: str,
 ) -> list[_Place]:
     """The windows of a photo where the models gain most over bicubic; says which."""
-    from vernier.analysis.windows import hardest_windows
+    from vernier.analysis.windows import proposed_windows
     from vernier.cli.compare import bicubic, upscaled
 
     assert subject.hr is not None
     lr = subject.lr
-    results = [upscaled(model, scale, lr, device) for model in contestants.values()]
-    gains = hardest_windows(subject.hr, bicubic(lr, scale), results, size=size, count=count)
-    for window, decibels in gains:
-        stderr.print(
-            f"{subject.path.name}: proposed window {window.x},{window.y},{window.size}, where "
-            f"{' and '.join(contestants)} gain {decibels:.2f} dB over bicubic",
-            markup=False,
-            highlight=False,
-        )
-    return [_Place(subject, window, decibels) for window, decibels in gains]
+    results = {name: upscaled(model, scale, lr, device) for name, model in contestants.items()}
+    found = proposed_windows(subject.hr, bicubic(lr, scale), results, size=size, count=count)
+    places = []
+    for window, decibels, reason in found:
+        stderr.print(f"{subject.path.name}: {reason}", markup=False, highlight=False)
+        origin = "centre" if decibels is None else "largest gain over bicubic"
+        places.append(_Place(subject, window, origin, decibels))
+    return places
 
 
 def _patch(place: _Place, scale: int, context: int) -> tuple[_Subject, Window, dict[str, Any]]:
     """What the model sees of a subject, the window in it, and where both are, for the record."""
     from vernier.analysis.lam import Window, around
 
-    (path, lr, hr, guide), window, gain = place
+    (path, lr, hr, guide), window, origin, gain = place
     whole = (lr.shape[-2], lr.shape[-1])
     top, left, height, width = around(window, scale, whole, context or max(whole))
 
@@ -218,7 +251,7 @@ def _patch(place: _Place, scale: int, context: int) -> tuple[_Subject, Window, d
     facts = {
         "picture": str(path),
         "window_in_picture": list(window),
-        "window_from": "given" if gain is None else "largest gain over bicubic",
+        "window_from": origin,
         "gain_over_bicubic_db": gain,
         "lr_patch": {"left": left, "top": top, "width": width, "height": height},
     }
