@@ -17,7 +17,7 @@ from vernier.analysis.sheets import record, strip
 from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
 from vernier.imaging import imresize_uint8
-from vernier.io import Picture, read_picture, write_picture
+from vernier.io import read_picture, write_picture
 from vernier.models import create_model, load_model, new_card, save_weights
 
 
