@@ -22,7 +22,7 @@ from vernier.data.fusion import (
 )
 from vernier.errors import InputError
 from vernier.imaging.resize import imresize
-from vernier.imaging.simulation import find_response, preset, simulate
+from vernier.imaging.simulation import Blur, find_response, preset, simulate
 from vernier.io.cubes import Cube, write_cube
 
 SETTINGS = FusionSettings(find_response("a"), preset("cave", 4).blur, preset="cave")
@@ -271,3 +271,12 @@ def test_wrong_commands_get_a_line(
     with pytest.raises(InputError, match=message):
         CliRunner().invoke(app, ["data", *arguments], catch_exceptions=False)
     assert sorted(folder.iterdir()) == before
+
+
+def test_cropped_scenes_are_noted(folder: Path, tmp_path: Path) -> None:
+    scenes = find_scenes([folder])
+    settings = FusionSettings(find_response("a"), Blur(), scale=7)
+    notes: list[str] = []
+    write_fusion(tmp_path / "x.h5", scenes, settings, note=notes.append)
+    assert len(notes) == len(scenes)
+    assert all("multiples of the scale, 7" in note for note in notes)

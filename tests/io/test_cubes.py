@@ -367,3 +367,24 @@ def test_missing_library_gets_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cubes, "import_module", absent)
     with pytest.raises(CubeError, match=r"h5py is needed for this file; pip install 'vernier\[hsi"):
         read_cube(shutil.copy(__file__, tmp_path / "cube.h5"))
+
+
+def test_scenes_one_level_deeper_are_found(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        np.save(tmp_path / part / f"{part}.npy", np.zeros((3, 8, 9)))
+    assert [path.name for path in find_cubes(tmp_path)] == ["test.npy", "train.npy"]
+    with pytest.raises(CubeError, match="no such folder"):
+        find_cubes(tmp_path / "none")
+
+
+def test_a_full_disk_under_hdf5_gets_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object) -> None:
+        raise RuntimeError("Can't decrement id ref count (unable to extend file)")
+
+    monkeypatch.setattr("vernier.io.cubes._write_hdf5", fill)
+    with pytest.raises(CubeError, match=r"cannot be written .*unable to extend"):
+        write_cube(Cube(np.zeros((3, 4, 5)), 1.0), tmp_path / "cube.h5")
+    assert not list(tmp_path.iterdir())

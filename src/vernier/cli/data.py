@@ -112,16 +112,21 @@ def fusion(
         read_cube, axes=axes, peak=peak, key=key, wavelengths=parse_wavelengths(wavelengths)
     )
     parts = split_scenes(split, scenes) if split else {"": scenes}
+    output.parent.mkdir(parents=True, exist_ok=True)
     for part, members in parts.items():
         path = output.with_stem(f"{output.stem}-{part}") if part else output
         part_settings = replace(settings, patch=None) if part == "test" else settings
+        cropped: list[str] = []
         with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
             task = bar.add_task("")
 
             def show(done: int, total: int, name: str) -> None:
                 bar.update(task, completed=done, total=total, description=escape(name))  # noqa: B023
 
-            count = write_fusion(path, members, part_settings, load=load, progress=show)
+            count = write_fusion(
+                path, members, part_settings, load=load, progress=show, note=cropped.append
+            )
+        show_notes(tuple(cropped))
         cut = f"{count} patches of " if part_settings.patch else ""
         plural = "s" if len(members) > 1 else ""
         typer.echo(f"{path}: {cut}{len(members)} scene{plural} ({', '.join(members)})")

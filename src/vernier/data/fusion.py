@@ -420,6 +420,7 @@ def write_fusion(
     *,
     load: Callable[[Path], Cube] = read_cube,
     progress: Callable[[int, int, str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> int:
     """Simulate scenes and write them as GT, LRHSI, HSI_up, RGB (N x C x H x W, float32).
 
@@ -432,6 +433,7 @@ def write_fusion(
         settings: how to simulate.
         load: reads one cube.
         progress: called before each scene with (done, total, name).
+        note: called with a sentence for each scene that is cropped.
 
     Returns:
         The number of scenes or patches written.
@@ -449,7 +451,7 @@ def write_fusion(
     temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
         with h5py.File(temporary, "w") as file:
-            count = _write_scenes(file, scenes, settings, load, progress)
+            count = _write_scenes(file, scenes, settings, load, progress, note)
         temporary.replace(path)
     # h5py closes a file on a full disk with a RuntimeError.
     except (OSError, RuntimeError) as error:
@@ -469,6 +471,7 @@ def _write_scenes(
     settings: FusionSettings,
     load: Callable[[Path], Cube],
     progress: Callable[[int, int, str], None] | None,
+    note: Callable[[str], None] | None,
 ) -> int:
     names: list[str] = []
     bands: tuple[int, tuple[float, ...] | None] | None = None
@@ -495,6 +498,11 @@ def _write_scenes(
             )
         height, width = (side // settings.scale * settings.scale for side in unit.shape[-2:])
         gt = unit[:, :height, :width]
+        if note is not None and gt.shape != unit.shape:
+            note(
+                f"{name}: cropped from {unit.shape[2]}x{unit.shape[1]} to {width}x{height}, "
+                f"multiples of the scale, {settings.scale}"
+            )
         lr, guide, upsampled = simulate(
             gt, response=response, scale=settings.scale, blur=settings.blur
         )
