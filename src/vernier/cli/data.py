@@ -112,7 +112,10 @@ def fusion(
         read_cube, axes=axes, peak=peak, key=key, wavelengths=parse_wavelengths(wavelengths)
     )
     parts = split_scenes(split, scenes) if split else {"": scenes}
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output.parent}: cannot be created ({error.strerror})") from None
     for part, members in parts.items():
         path = output.with_stem(f"{output.stem}-{part}") if part else output
         part_settings = replace(settings, patch=None) if part == "test" else settings
