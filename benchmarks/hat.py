@@ -41,9 +41,17 @@ def run(settings: Settings) -> Section:
             ("hat", 256, 0),
             ("hat-l", 64, 2),
             ("hat-l", 128, 0),
+            ("hat-l", 256, 0),
         ]
         cases = [
-            Case(f"{name} x{SCALE}, {side}x{side}", "hat", f"{name} {side}", rounds, not rounds)
+            Case(
+                f"{name} x{SCALE}, {side}x{side}",
+                "hat",
+                f"{name} {side}",
+                rounds=rounds,
+                alone=not rounds,
+                memory=not rounds,
+            )
             for name, side, rounds in sizes
         ]
     note = (

@@ -59,6 +59,7 @@ class Case:
         key: what ``build`` takes.
         rounds: at most so many rounds, because one takes long.
         alone: one call each in a process of its own, because all of them take long.
+        memory: also measure peak memory, which takes a process for each contestant.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Case:
     key: str
     rounds: int = 100
     alone: bool = False
+    memory: bool = True
 
 
 Built = tuple[
@@ -125,7 +127,7 @@ def compare(title: str, cases: Sequence[Case], notes: list[str], settings: Setti
             repeats = min(case.rounds, settings.repeats)
             timings = interleave({**calls, **limit_calls}, repeats=repeats)
             del calls, built
-        if case.alone or not settings.quick:
+        if case.alone or (case.memory and not settings.quick):
             for name in CONTESTANTS:
                 target = settings.folder / "output.npy"
                 alone[name] = _run_alone(case, name, settings.threads, target)
@@ -141,7 +143,7 @@ def compare(title: str, cases: Sequence[Case], notes: list[str], settings: Setti
             if alone:
                 row["memory"] = alone[row["name"]][1] / 2**20
         title_of_table = f"{case.name}: {macs / 1e9:.1f} G multiply-accumulates"
-        tables.append(Table(title_of_table, _columns(settings), rows))
+        tables.append(Table(title_of_table, _columns(with_memory=bool(alone)), rows))
     assert limits is not None
     notes = [
         *notes,
@@ -152,7 +154,7 @@ def compare(title: str, cases: Sequence[Case], notes: list[str], settings: Setti
     return Section(title, notes, [*tables, limits.table])
 
 
-def _columns(settings: Settings) -> list[Column]:
+def _columns(*, with_memory: bool) -> list[Column]:
     columns = [
         Column("name", "what computes"),
         Column("seconds", "seconds", "seconds"),
@@ -163,7 +165,7 @@ def _columns(settings: Settings) -> list[Column]:
         Column("difference", "largest difference", "tiny"),
         Column("psnr", "PSNR to reference, dB", "number"),
     ]
-    return [c for c in columns if c.key != "memory"] if settings.quick else columns
+    return columns if with_memory else [c for c in columns if c.key != "memory"]
 
 
 def _row(
