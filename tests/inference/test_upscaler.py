@@ -16,7 +16,7 @@ from vernier.inference import upscaler as upscaler_module
 from vernier.inference.upscaler import plan_scales
 from vernier.io import Picture, PictureError, picture_size, read_picture, write_picture
 from vernier.metrics import psnr
-from vernier.models import available_scales, cards, list_models
+from vernier.models import available_scales, cards, get_entry, list_models
 
 Photo = Callable[..., np.ndarray]
 
@@ -217,9 +217,16 @@ def test_upscale_reads_and_writes_files(
         vernier.upscale(source, tmp_path / "." / "in.png", model=weights[2])
 
 
-def test_bf16_of_shipped_weights_costs_less_than_a_hundredth_of_a_decibel(shared: Path) -> None:
-    shipped = [(name, scale) for name in list_models() for scale in available_scales(name)]
-    assert shipped
+def test_bf16_costs_less_than_a_hundredth_of_a_decibel_where_auto_takes_it(shared: Path) -> None:
+    # Networks that lose more (grla-s: 0.011 dB) are computed in float32 unless bf16 is asked for.
+    shipped = [
+        (name, scale)
+        for name in list_models()
+        if get_entry(name).bf16
+        for scale in available_scales(name)
+    ]
+    assert {name for name, _ in shipped} >= {"sesr-m3", "sesr-m5", "sesr-m11", "sesr-xl"}
+    assert Upscaler("grla-s").precision(Picture(np.zeros((8, 8, 3), np.uint8))) == "fp32"
     for name, scale in shipped:
         loss = []
         for path in sorted((shared / "data" / "Set5" / "HR").iterdir()):
