@@ -18,8 +18,8 @@ from vernier.evaluation.report import (
     format_of,
     markdown_table,
     text_table,
-    write_whole,
 )
+from vernier.io.files import write_whole
 from vernier.metrics.spectral import Convention
 
 __all__ = ["FusionData", "FusionReport", "FusionResult", "SceneScore"]
@@ -162,11 +162,11 @@ class FusionReport:
         """
         path = Path(path)
         form = form or format_of(path)
-        write_whole(path, self.render(form))
+        write_whole(path, self.render(form).encode())
         if form != "csv":
             return [path]
         bands = path.with_name(f"{path.stem}-bands{path.suffix}")
-        write_whole(bands, self.curves())
+        write_whole(bands, self.curves().encode())
         return [path, bands]
 
     def _alike(self) -> bool:

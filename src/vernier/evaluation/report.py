@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from rich.table import Table
 from vernier.data.benchmarks import LrSource
 from vernier.errors import InputError
 from vernier.evaluation.published import Figure, Published
+from vernier.io.files import write_whole
 
 __all__ = [
     "PAPERS",
@@ -33,7 +32,6 @@ __all__ = [
     "format_of",
     "markdown_table",
     "text_table",
-    "write_whole",
 ]
 
 Format = Literal["table", "markdown", "csv", "json"]
@@ -183,7 +181,7 @@ class Report:
             InputError: an unknown suffix and no form, or the file cannot be written.
         """
         path = Path(path)
-        write_whole(path, self.render(form or format_of(path)))
+        write_whole(path, self.render(form or format_of(path)).encode())
         return [path]
 
     def _grid(self) -> tuple[list[str], list[list[str]]]:
@@ -312,27 +310,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: 
     """The same in Markdown."""
     rule = ["---" if i < names else "---:" for i in range(len(header))]
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-        raise
 
 
 def finite(value: float) -> float | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from vernier.errors import InputError
+from vernier.io.files import write_whole
 from vernier.models.cards import Card
-from vernier.models.checkpoints import save_weights, write_whole
+from vernier.models.checkpoints import save_weights
 from vernier.models.layers import Model
 from vernier.models.published import official_state
 

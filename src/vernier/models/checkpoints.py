@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from vernier.errors import InputError
+from vernier.io.files import write_whole
 from vernier.models.cards import (
     Card,
     check_finite,
@@ -34,7 +33,7 @@ from vernier.models.published import recognise
 from vernier.models.registry import build, create_model, family_entry, get_entry, list_models
 from vernier.models.sesr_official import import_official
 
-__all__ = ["load_model", "new_card", "read_weights", "save_weights", "write_whole"]
+__all__ = ["load_model", "new_card", "read_weights", "save_weights"]
 
 # Where published checkpoints keep their tensors, the best first; else they are at the top.
 _STATE_KEYS = ("params_ema", "params", "state_dict")
@@ -269,24 +268,3 @@ def _load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
         if not tensor.isfinite().all():
             raise InputError(f"{path} holds values that are not finite (first: {key})")
     model.load_state_dict(state)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """All or nothing: a temporary file in the same folder takes the name only when complete.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-        raise

@@ -43,11 +43,11 @@ from vernier.models.linear_attention import GRBFAttention, Heads, KeyPrior, Line
 __all__ = [
     "GRLA",
     "Attention",
+    "FoldedNorms",
     "LocalFeatures",
     "Section",
     "SubBlock",
     "WindowAttention",
-    "replace_local_features",
 ]
 
 Attention = Literal[
@@ -255,7 +255,22 @@ class Fusion(nn.Sequential):
         return y
 
 
-class GRLA(SRModel):
+class FoldedNorms(SRModel):
+    """A network whose `LocalFeatures` lose their batch norms when it is deployed."""
+
+    @property
+    def deployed(self) -> bool:
+        return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
+
+    def deploy(self) -> Self:
+        """A copy whose batch norms are inside the 1x1 convolutions; equal in eval mode."""
+        return replace_local_features(copy.deepcopy(self), LocalFeatures.deploy)
+
+    def skeleton(self) -> Self:
+        return replace_local_features(copy.deepcopy(self), LocalFeatures.skeleton)
+
+
+class GRLA(FoldedNorms):
     """The network; see the module's text. The defaults are the paper's network, as reconstructed.
 
     Args:
@@ -396,17 +411,6 @@ class GRLA(SRModel):
     @property
     def config(self) -> dict[str, Any]:
         return copy.deepcopy(self._config)
-
-    @property
-    def deployed(self) -> bool:
-        return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
-
-    def deploy(self) -> Self:
-        """A copy whose batch norms are inside the 1x1 convolutions; equal in eval mode."""
-        return replace_local_features(copy.deepcopy(self), LocalFeatures.deploy)
-
-    def skeleton(self) -> Self:
-        return replace_local_features(copy.deepcopy(self), LocalFeatures.skeleton)
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, C, scale H, scale W), not clipped."""

@@ -13,16 +13,15 @@ such weights and to compare with.
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vernier.models.edsr import ResidualBlock
-from vernier.models.grla import LocalFeatures, WindowAttention, replace_local_features
-from vernier.models.layers import SRModel, window_merge, window_partition
+from vernier.models.grla import FoldedNorms, LocalFeatures, WindowAttention
+from vernier.models.layers import window_merge, window_partition
 from vernier.models.linear_attention import Heads, elementwise_attention
 
 __all__ = ["FeedForward", "GRLASeq", "LinearSubBlock", "SequentialBlock", "WindowSubBlock"]
@@ -140,7 +139,7 @@ class SequentialBlock(nn.Module):
         return x + y.permute(0, 3, 1, 2)
 
 
-class GRLASeq(SRModel):
+class GRLASeq(FoldedNorms):
     """The network; see the module's text.
 
     Args:
@@ -230,17 +229,6 @@ class GRLASeq(SRModel):
     @property
     def config(self) -> dict[str, Any]:
         return dict(self._config)
-
-    @property
-    def deployed(self) -> bool:
-        return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
-
-    def deploy(self) -> Self:
-        """A copy whose batch norms are inside the 1x1 convolutions; equal in eval mode."""
-        return replace_local_features(copy.deepcopy(self), LocalFeatures.deploy)
-
-    def skeleton(self) -> Self:
-        return replace_local_features(copy.deepcopy(self), LocalFeatures.skeleton)
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, 1, H, W) luma in [0, 1] -> (B, 1, scale H, scale W), not clipped."""

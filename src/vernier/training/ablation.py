@@ -20,7 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from vernier.analysis.complexity import complexity
 from vernier.evaluation import PAPERS, Report, evaluate, evaluate_fusion
-from vernier.evaluation.report import Format, finite, markdown_table, text_table, write_whole
+from vernier.evaluation.report import Format, finite, markdown_table, text_table
+from vernier.io.files import write_whole
 from vernier.models import load_model
 from vernier.models.layers import FusionModel, Model
 from vernier.models.registry import get_entry
@@ -194,7 +195,7 @@ class AblationReport:
         folder.mkdir(parents=True, exist_ok=True)
         forms: dict[str, Format] = {"md": "markdown", "csv": "csv", "json": "json"}
         for suffix, form in forms.items():
-            write_whole(folder / f"results.{suffix}", self.render(form))
+            write_whole(folder / f"results.{suffix}", self.render(form).encode())
         return [folder / f"results.{suffix}" for suffix in forms]
 
     def _grid(self) -> tuple[list[str], list[list[str]]]:
