@@ -16,7 +16,7 @@ from benchmarks.machine import QUIET, cores, environment
 from benchmarks.material import ROOT, Settings
 from benchmarks.report import merged, render, write
 
-SUITES = ("inference", "hat", "grla", "psrt", "training", "resize", "command")
+SUITES = ("inference", "hat", "grla", "psrt", "training", "resize", "command", "stability")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

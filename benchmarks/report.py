@@ -72,11 +72,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """What a suite found out."""
+    """What a suite found out; ``timed``: a machine that is busy with something else spoils it."""
 
     title: str
     notes: Sequence[str]
     tables: Sequence[Table]
+    timed: bool = True
 
 
 def merged(path: Path, name: str, section: Section, environment: Mapping[str, Any]) -> str:
@@ -91,7 +92,7 @@ def render(suites: Mapping[str, Any]) -> str:
     parts = [_HEADER]
     for name, suite in suites.items():
         parts.append(f"## {suite['title']}\n")
-        parts.append(f"`python -m benchmarks {name}`: {_circumstances(suite['environment'])}\n")
+        parts.append(f"`python -m benchmarks {name}`: {_circumstances(suite)}\n")
         parts += [f"{note}\n" for note in suite["notes"]]
         for table in suite["tables"]:
             parts.append(f"### {table['title']}\n")
@@ -99,7 +100,8 @@ def render(suites: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _circumstances(environment: Mapping[str, Any]) -> str:
+def _circumstances(suite: Mapping[str, Any]) -> str:
+    environment = suite["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
     text = (
         f"{environment['date']}, {environment['processor']} ({environment['instructions']}), "
@@ -109,7 +111,7 @@ def _circumstances(environment: Mapping[str, Any]) -> str:
     )
     if environment["quick"]:
         text += " **Tiny sizes (`--quick`): no number here means anything.**"
-    if not environment["quiet"]:
+    if not environment["quiet"] and suite.get("timed", True):
         text += " **The machine was busy with something else: do not trust these times.**"
     return text
 

@@ -20,6 +20,7 @@ SUITES = {
     "training": "## Training",
     "resize": "## Resize and metrics",
     "command": "## The command line",
+    "stability": "## Stability of GRLA in training",
 }
 
 
@@ -129,6 +130,14 @@ def _command(suite: dict[str, Any]) -> None:
     assert "torch" not in packages
 
 
+def _stability(suite: dict[str, Any]) -> None:
+    rows = _rows(suite, "Losses")
+    assert len({row["name"] for row in rows}) == 5
+    # Three steps are too few to diverge; that the control is another function, they show.
+    assert [row["finite"] for row in rows] == ["yes"] * 5
+    assert len({row["last"] for row in rows}) == 5
+
+
 CHECKS = {
     "inference": _inference,
     "hat": _network,
@@ -137,6 +146,7 @@ CHECKS = {
     "training": _training,
     "resize": _resize,
     "command": _command,
+    "stability": _stability,
 }
 
 

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from vernier.errors import InputError
 from vernier.imaging import imresize
 from vernier.io import Picture, write_picture
-from vernier.models import create_model, load_model
+from vernier.models import create_model, list_models, load_model
 from vernier.training.recipe import parse_recipe
 from vernier.training.run_folder import RunFolder
 from vernier.training.trainer import TrainingError, train
@@ -360,6 +360,35 @@ def test_fusion_learns_and_is_measured(cubes: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "data.json").read_text())["validation"] == names
     model, card = load_model(tmp_path / "run" / "weights.safetensors")
     assert (card.architecture, model.channels) == ("psrt", 5)
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if name.startswith("psrt-")])
+def test_every_fusion_network_trains(name: str, cubes: Path, tmp_path: Path) -> None:
+    """Kernels lie in tensors of up to five dimensions; each must move, and load.
+
+    Not a squeeze, which at this width has one hidden unit that may start beyond its ReLU.
+    """
+    model = {
+        "name": name,
+        "scale": 4,
+        "overrides": {"bands": 5, "embed": 16, "num_blocks": 1, "num_steps": 1, "num_heads": 2},
+    }
+    data = {"train": [str(cubes)], "patch_size": 4, "batch_size": 2}
+    optimiser = {"name": "soap", "learning_rate": 3e-3}
+    values = _values(cubes, tmp_path, model=model, data=data, optimiser=optimiser, steps=3)
+    recipe = parse_recipe(values, name)
+    torch.manual_seed(recipe.seed)
+    start = dict(
+        create_model(
+            **recipe.model.model_dump(include={"name", "scale"}), **recipe.model.overrides
+        ).named_parameters()
+    )
+    train(recipe)
+    trained = RunFolder(tmp_path / "run")
+    weights = trained.load_checkpoint(trained.last)["weights"]
+    still = {key for key, value in start.items() if torch.equal(value, weights[key])}
+    assert not {key for key in still if "squeeze" not in key}
+    load_model(trained.weights)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ __all__ = ["SOAP"]
 class SOAP(torch.optim.Optimizer):
     """Adam whose moments live in the eigenbasis of the gradient's row and column covariances.
 
-    A weight (C_out, C_in, k, k) counts as the matrix C_out x (C_in k k); vectors take plain Adam.
+    A weight (C_out, C_in, k, k) counts as the matrix C_out x (C_in k k), a bank of n of them as
+    (n C_out) x (C_in k k); vectors take plain Adam.
 
     Args:
         params: parameters to optimise.
@@ -65,7 +66,7 @@ class SOAP(torch.optim.Optimizer):
         assert parameter.grad is not None
         gradient = parameter.grad.float()
         if gradient.ndim > 1:
-            gradient = gradient.flatten(1)
+            gradient = gradient.flatten(0, max(0, gradient.ndim - 4)).flatten(1)
         state = self.state[parameter]
         first_decay, second_decay = group["betas"]
         if not state:

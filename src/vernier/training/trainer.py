@@ -196,8 +196,7 @@ class _Run:
             model.form = "expanded"  # type: ignore[assignment]
         model = model.to(self.device)
         if self.recipe.channels_last:
-            # The weights decide: with one channel the layout of an input says nothing.
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            _to_channels_last(model)
         return model, copied
 
     def _load_data(self, model: Model) -> tuple[CropSet, ValidationSet, Fingerprint]:
@@ -535,6 +534,16 @@ class _Logs:
     def image(self, step: int, name: str, image: Tensor) -> None:
         if self.writer is not None:
             self.writer.add_image(name, image.clamp(0, 1), step)
+
+
+def _to_channels_last(model: nn.Module) -> None:
+    """The kernels of convolutions: with one channel the layout of an input says nothing.
+
+    Module.to would do it too, and fail at the banks of kernels, which have five dimensions.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _create_optimiser(model: nn.Module, recipe: OptimiserRecipe) -> torch.optim.Optimizer:
