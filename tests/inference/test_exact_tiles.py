@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from vernier.errors import InputError
+from vernier.inference import Upscaler
 from vernier.inference.exact_tiles import upscale_exactly
 from vernier.models.dctlsa import DCTLSA
 from vernier.models.edsr import EDSR
@@ -89,3 +91,25 @@ def test_what_is_refused(tmp_path: Path) -> None:
         upscale_exactly(model, lr, tile=0)
     with pytest.raises(InputError, match="nowhere is not a folder"):
         upscale_exactly(model, lr, folder=tmp_path / "nowhere")
+
+
+def test_upscaler_takes_them() -> None:
+    pixels = np.random.default_rng(0).random((50, 70, 3), np.float32)
+    whole = Upscaler("grla-s", engine="torch", tile=None).upscale_array(pixels)
+    exact = Upscaler("grla-s", tile=16, exact_tiles=True).upscale_array(pixels)
+    apart = Upscaler("grla-s", engine="torch", tile=16).upscale_array(pixels)
+    assert np.abs(exact - whole).max() < 1e-5 < np.abs(apart - whole).max()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"model": "sesr-m5"}, "exact tiles are for GRLA, .* not for SESR"),
+        ({"model": "grla-s", "engine": "openvino"}, "leave engine and device out"),
+        ({"model": "grla-s", "device": "cuda"}, "leave engine and device out"),
+        ({"model": "grla-s", "tile": -1}, "tile"),
+    ],
+)
+def test_upscaler_refuses_them(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        Upscaler(**settings, exact_tiles=True)

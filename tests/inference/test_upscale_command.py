@@ -60,6 +60,15 @@ def test_options_reach_the_upscaler(run: Run, picture: Path, tmp_path: Path) -> 
     assert picture_size(tmp_path / "out.webp") == (32, 23, 3)
 
 
+def test_exact_tiles_are_for_grla(run: Run, picture: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.png"
+    code, _, err = run(picture, "-o", target, "--exact-tiles")
+    assert (code, "exact tiles are for GRLA" in err, target.exists()) == (2, True, False)
+    code, out, err = run(picture, "-o", target, "--exact-tiles", "-t", "16", model="grla-s")
+    assert (code, err) == (0, "")
+    assert "42x30, grla-s x2, torch fp32" in out
+
+
 def test_a_folder_run_skips_what_exists(run: Run, picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(picture.parent, "-o", out, "--format", "tiff")[0] == 0

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vernier.analysis.complexity import complexity
+from vernier.inference.tiles import plan_blended_tiles, run_tiles
 from vernier.models import hat
 from vernier.models.hat import HAB, HAT, OCAB, relative_position_index
 from vernier.models.hat_official import official_state
+from vernier.models.layers import pad_to_multiple
 from vernier.models.registry import create_model
 
 CONFIGS = ("a_x4_w8", "b_x2_w4_gray", "c_x3_w8", "d_x1_w8_odd")
@@ -86,6 +90,32 @@ def test_a_picture_of_several_windows(golden: Path) -> None:
     model = golden_model(golden, "a_x4_w8")
     hr = model(torch.from_numpy(arrays["in_tile"]))
     torch.testing.assert_close(hr, torch.from_numpy(arrays["out_tile_untiled"]), **CLOSE)
+
+
+@torch.no_grad()
+def test_the_tiles_of_the_authors(golden: Path) -> None:
+    """Theirs are cut from the picture that is padded already, and pasted edge to edge."""
+    arrays = np.load(golden / "a_x4_w8.io.npz")
+    model = golden_model(golden, "a_x4_w8")
+    padded = pad_to_multiple(torch.from_numpy(arrays["in_tile"]), model.window_size)
+    pixels = padded[0].permute(1, 2, 0).numpy()
+    height, width, channels = pixels.shape
+    tiles = [
+        replace(tile, fade=0)
+        for tile in plan_blended_tiles(height, width, 16, 8, model.window_size)
+    ]
+    assert len(tiles) == 9
+
+    def run(window: NDArray[Any]) -> NDArray[Any]:
+        hr: NDArray[Any] = model(torch.from_numpy(window).permute(2, 0, 1)[None]).numpy()
+        return hr[0].transpose(1, 2, 0)
+
+    result = np.empty((height * 4, width * 4, channels), np.float32)
+    run_tiles(run, pixels, result, tiles)
+    expected = arrays["out_tile_ts16_tp8"]
+    ours = torch.from_numpy(result).permute(2, 0, 1)[None, :, : expected.shape[2]]
+    ours = ours[..., : expected.shape[3]]
+    torch.testing.assert_close(ours, torch.from_numpy(expected), **CLOSE)
 
 
 @torch.no_grad()

@@ -88,7 +88,8 @@ def summary(model: nn.Module, lr_size: tuple[int, int]) -> list[Layer]:
 
 def _on_meta(model: nn.Module) -> nn.Module:
     deploy = getattr(model, "deploy", None)
-    network: nn.Module = copy.deepcopy(model) if deploy is None else deploy()
+    with next(model.parameters()).device:
+        network: nn.Module = copy.deepcopy(model) if deploy is None else deploy()
     return network.to("meta").eval()
 
 
@@ -114,6 +115,22 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         }
     )
 
+    # What these put out is as their first argument. On the meta device torch derives that in
+    # Python, which takes longer than all the rest of the counting.
+    _LIKE_FIRST = frozenset(
+        {
+            torch.ops.aten._safe_softmax,
+            torch.ops.aten._softmax,
+            torch.ops.aten.gelu,
+            torch.ops.aten.leaky_relu,
+            torch.ops.aten.relu,
+            torch.ops.aten.sigmoid,
+        }
+    )
+    _LIKE_FIRST_IF_ALIKE = frozenset(
+        {torch.ops.aten.add, torch.ops.aten.div, torch.ops.aten.mul, torch.ops.aten.sub}
+    )
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # A weight is recognised in all its views.
@@ -126,8 +143,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
         operator = func._overloadpacket
+        out = self._shape(operator, args)
+        if out is None:
+            out = func(*args, **kwargs)
         if operator in self._BY_ELEMENT:
             self.macs_without_attention += self._BY_ELEMENT[operator] * args[0].numel()
         elif operator in flop_registry:
@@ -141,6 +160,24 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if convolution:
                 self.activations += out.numel()
         return out
+
+    def _shape(self, operator: Any, args: Sequence[Any]) -> Any:
+        """An empty result, where it is plain what it is like."""
+        if operator in self._LIKE_FIRST:
+            return torch.empty_like(args[0])
+        if operator in self._LIKE_FIRST_IF_ALIKE and args[0].is_floating_point():
+            other = args[1]
+            if not isinstance(other, Tensor):
+                return torch.empty_like(args[0]) if isinstance(other, float) else None
+            alike = (other.shape, other.dtype) == (args[0].shape, args[0].dtype)
+            return torch.empty_like(args[0]) if alike else None
+        if operator is torch.ops.aten.addmm:
+            return args[1].new_empty(args[1].shape[0], args[2].shape[1])
+        if operator is torch.ops.aten.native_layer_norm:
+            x, normalised = args[:2]
+            statistics = x.new_empty(*x.shape[: -len(normalised)], *(1 for _ in normalised))
+            return torch.empty_like(x), statistics, statistics
+        return None
 
 
 def _storage(tensor: Tensor) -> int:

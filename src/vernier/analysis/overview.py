@@ -70,7 +70,7 @@ def overviews(model: str | None = None, scale: int | None = None) -> list[Overvi
             # Counted, not run: no numbers need be drawn for it.
             with torch.device("meta"):
                 network = create_model(entry.name, scale=each)
-                found.append(_overview(entry.name, network, card_or_none))
+            found.append(_overview(entry.name, network, card_or_none))
     return found
 
 

@@ -58,6 +58,10 @@ def upscale(
     tile: Annotated[
         str, typer.Option("--tile", "-t", help="Pixels a side, 0 for none, or auto: by memory.")
     ] = "auto",
+    exact_tiles: Annotated[
+        bool,
+        typer.Option("--exact-tiles", help="GRLA: tiles add up to the whole picture's result."),
+    ] = False,
     engine: Annotated[EngineOption, typer.Option(help="What computes.")] = EngineOption.AUTO,
     precision: Annotated[
         PrecisionOption, typer.Option(help="auto: bf16 where it is faster and costs no quality.")
@@ -121,6 +125,7 @@ def upscale(
         tile="auto" if tile == "auto" else int(tile),
         ensemble=ensemble,
         device=device,
+        exact_tiles=exact_tiles,
     )
     outcomes: list[Outcome] = []
     bar = Progress(console=stderr, transient=True, disable=not stderr.is_terminal)

@@ -23,7 +23,7 @@ from vernier.models.grla import GRLA, Section, SubBlock, WindowAttention
 from vernier.models.layers import reflected_indices
 from vernier.models.linear_attention import GRBFAttention
 
-__all__ = ["upscale_exactly"]
+__all__ = ["ExactTiles", "upscale_exactly"]
 
 
 class _Tile(NamedTuple):
@@ -31,6 +31,30 @@ class _Tile(NamedTuple):
     bottom: int
     left: int
     right: int
+
+
+class ExactTiles(nn.Module):
+    """A GRLA that runs every picture of a batch by `upscale_exactly`; the arguments are its.
+
+    Raises:
+        InputError: the same, except that the model is put into eval mode.
+    """
+
+    def __init__(self, model: nn.Module, *, tile: int = 256) -> None:
+        super().__init__()
+        if not isinstance(model, GRLA):
+            raise InputError(
+                f"exact tiles are for GRLA, whose attention is a sum over pixels, not for "
+                f"{type(model).__name__}"
+            )
+        _check(model, tile)
+        self.model = model
+        self.tile = tile
+        self.eval()
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, C, scale H, scale W)."""
+        return torch.cat([upscale_exactly(self.model, one, tile=self.tile) for one in lr.split(1)])
 
 
 @torch.no_grad()
@@ -58,6 +82,13 @@ def upscale_exactly(
         raise InputError("exact tiles are for a GRLA in eval mode")
     if lr.ndim != 4 or lr.shape[0] != 1:
         raise InputError(f"expected one picture (1, C, H, W), got {tuple(lr.shape)}")
+    _check(model, tile)
+    tile += -tile % model.size_multiple
+    with _map_maker(folder, lr.dtype) as new_map:
+        return _Run(model, tile, new_map)(lr)
+
+
+def _check(model: GRLA, tile: int) -> None:
     if tile < 1:
         raise InputError(f"tile must be at least 1, not {tile}")
     for module in model.modules():
@@ -65,9 +96,6 @@ def upscale_exactly(
             module.attention, WindowAttention | GRBFAttention
         ):
             raise InputError("exact tiles need attention in windows or of kind 'grbf'")
-    tile += -tile % model.size_multiple
-    with _map_maker(folder, lr.dtype) as new_map:
-        return _Run(model, tile, new_map)(lr)
 
 
 @contextmanager

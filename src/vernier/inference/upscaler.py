@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +39,7 @@ Progress = Callable[[int, int], None]
 # What a model that sees everything gets around its tiles; there tiling is an approximation.
 _GLOBAL_HALO = 32
 _SMALLEST_TILE = 16
+_EXACT_TILE = 256
 _DTYPES = (np.uint8, np.uint16, np.float32)
 
 
@@ -77,6 +78,9 @@ class Upscaler:
             whole picture's; other networks' tiles overlap and are faded into each other.
         ensemble: average over the eight flips and rotations (geometric self-ensemble, "x8").
         device: a torch device, see `create_engine`.
+        exact_tiles: of a GRLA, tiles (of ``tile``, 256 where that says none) that share the sums
+            of its attention, so that the result is the whole picture's, to rounding; on torch and
+            the CPU. See `vernier.inference.exact_tiles`.
 
     Attributes:
         scale: as used.
@@ -100,7 +104,9 @@ class Upscaler:
         tile: TileSize = "auto",
         ensemble: bool = False,
         device: str | None = None,
+        exact_tiles: bool = False,
     ) -> None:
+        tile_side(1, 1, tile=tile, halo=0, bytes_per_pixel=1, memory=1)
         networks = networks_of(model)
         if scale is None:
             scale = 2 if 2 in networks else min(networks)
@@ -109,10 +115,19 @@ class Upscaler:
         self.scale = scale
         chain = plan_scales(scale, networks)
         loaded = {s: networks[s]() for s in set(chain)}
+        if exact_tiles:
+            if engine == "openvino" or device not in (None, "cpu"):
+                raise InputError(
+                    "exact tiles run on torch and the CPU: leave out engine and device"
+                )
+            engine, device = "torch", "cpu"
+            side = tile if isinstance(tile, int) and tile else _EXACT_TILE
+            loaded = {s: _with_exact_tiles(network, side) for s, network in loaded.items()}
+            # What the engine is given is the whole picture.
+            tile = None
         engines = {s: create_engine(n, engine, precision, device) for s, n in loaded.items()}
         self._stages = [_Stage(loaded[s], engines[s]) for s in chain]
         self._tile = tile
-        tile_side(1, 1, tile=tile, halo=0, bytes_per_pixel=1, memory=1)
         self._ensemble = ensemble
         self.name = self._stages[0].network.name
         self.engine_name = self._stages[0].engine.name
@@ -217,6 +232,13 @@ class Upscaler:
                 return result
 
 
+def _with_exact_tiles(network: Network, side: int) -> Network:
+    from vernier.inference.exact_tiles import ExactTiles
+
+    module = ExactTiles(network.module(), tile=side)
+    return replace(network, module=lambda: module)
+
+
 def plan_scales(scale: float, offered: Iterable[int]) -> list[int]:
     """Which networks to run for a scale, one after the other.
 
@@ -284,6 +306,7 @@ def upscale(
     tile: TileSize = "auto",
     ensemble: bool = False,
     device: str | None = None,
+    exact_tiles: bool = False,
 ) -> Picture:
     """Upscale one picture; for several, make one `Upscaler`, which takes the same settings.
 
@@ -312,6 +335,7 @@ def upscale(
         tile=tile,
         ensemble=ensemble,
         device=device,
+        exact_tiles=exact_tiles,
     )
     source = picture if isinstance(picture, Picture) else read_picture(Path(picture))
     result = upscaler.upscale(source)
