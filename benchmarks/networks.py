@@ -26,7 +26,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import limit_contestants, measured_limits
+from benchmarks.machine import Limits, limit_contestants, measured_limits
 from benchmarks.material import ROOT, Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave, timing_of
@@ -110,8 +110,14 @@ def _reconstruction(module: nn.Module) -> str | None:
     return family_entry(module.architecture).reconstruction if isinstance(module, Model) else None
 
 
-def compare(title: str, cases: Sequence[Case], notes: list[str], settings: Settings) -> Section:
-    """A table a case, and the machine's limits."""
+def compare(
+    title: str,
+    cases: Sequence[Case],
+    notes: list[str],
+    settings: Settings,
+    more: Callable[[Limits], Sequence[Table]] = lambda limits: (),
+) -> Section:
+    """A table a case, ``more`` tables of what the limits say, and the machine's limits."""
     tables, limits = [], None
     for case in cases:
         built = _build(case)
@@ -151,7 +157,7 @@ def compare(title: str, cases: Sequence[Case], notes: list[str], settings: Setti
         "Memory is the peak above a process that has loaded torch and the weights; of OpenVINO it "
         "includes the conversion.",
     ]
-    return Section(title, notes, [*tables, limits.table])
+    return Section(title, notes, [*tables, *more(limits), limits.table])
 
 
 def _columns(*, with_memory: bool) -> list[Column]:

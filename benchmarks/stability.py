@@ -119,7 +119,8 @@ def _logged(folder: RunFolder) -> Iterator[tuple[float, float]]:
     for line in folder.metrics.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
         if "loss" in values:
-            yield values["loss"], values["gradient_norm"]
+            norm = values["gradient_norm"]
+            yield values["loss"], math.nan if norm is None else norm
 
 
 @contextmanager
