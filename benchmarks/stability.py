@@ -57,12 +57,12 @@ def run(settings: Settings) -> Section:
     rows = [_row(arm, steps, side, batch, pictures, settings.folder) for arm in _ARMS]
     columns = [
         Column("name", "attention, precision"),
-        Column("steps", "steps", "number"),
+        Column("steps", "steps"),
         Column("finite", "loss finite"),
         Column("last", "mean loss of the last 100 steps", "number"),
         Column("worst", f"largest loss after step {_HEALTHY_FROM}", "number"),
-        Column("norm", f"largest gradient norm after step {_HEALTHY_FROM}", "number"),
-        Column("left_out", "steps left out", "number"),
+        Column("norm", f"largest gradient norm after step {_HEALTHY_FROM}", "tiny"),
+        Column("left_out", "steps left out"),
     ]
     notes = [
         f"grla-s x2 from random weights, {steps:,} steps of {batch} crops of {side}x{side} LR "

@@ -32,7 +32,7 @@ from vernier.io import Picture, read_picture, write_picture
 from vernier.io.cubes import Cube
 from vernier.metrics import CONVENTIONS, cube_psnr, ergas, sam
 from vernier.metrics.spectral import band_psnr
-from vernier.models import create_model, new_card, save_weights
+from vernier.models import create_model, load_card, new_card, save_weights
 from vernier.models.layers import FusionModel
 
 BANDS = 31
@@ -348,3 +348,19 @@ def test_real_scenes(shared: Path) -> None:
     for method, expected in measured.items():
         values = report.result(method).scenes[0].values
         assert (values["SAM"], values["ERGAS"], values["PSNR"]) == pytest.approx(expected, abs=6e-4)
+
+
+def test_what_ships_beats_all_that_needs_no_training_by_far(shared: Path) -> None:
+    report = evaluate_fusion(["psrt-s"], [shared / "data/CAVE/test"])
+    assert report.data[0].scenes == ("balloons", "flowers")
+    trained = report.result("psrt-s")
+    for name in CLASSICAL:
+        classical = report.result(name)
+        assert trained.mean("PSNR") > classical.mean("PSNR") + 1, name
+        assert trained.mean("SAM") < 0.9 * classical.mean("SAM"), name
+        assert trained.mean("ERGAS") < classical.mean("ERGAS"), name
+        assert trained.mean("SSIM") > classical.mean("SSIM"), name
+    card = load_card("psrt-s", 4)
+    told = card.measured["cave-test"]
+    assert told["psnr"] == pytest.approx(trained.mean("PSNR"), abs=0.01)
+    assert told["sam"] == pytest.approx(trained.mean("SAM"), abs=0.01)

@@ -60,7 +60,11 @@ def test_without_a_model_the_guided_filter_sharpens_and_keeps_what_the_cube_says
     cube, guide = files
     sheet = tmp_path / "sheet.png"
     code, out, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.h5", "--report", sheet)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith(
+        "note: psrt-s was trained on 31 bands of 400 to 700 nm with a guide of 3 "
+    )
+    assert err.endswith("3 channels at x4, which this is not: guided-filter is taken")
     assert "48x64, 6 bands, guided-filter x4" in out
     sharp = read_cube(tmp_path / "sharp.h5")
     assert sharp.values.dtype == np.uint16
@@ -93,6 +97,26 @@ def test_a_trained_file_fuses_as_its_network_does(  # type: ignore[no-untyped-de
         expected = model.eval()(lr, sharp_guide)[0].clamp(0, 1).numpy()
     got = read_cube(tmp_path / "sharp.h5").unit()
     np.testing.assert_allclose(got, expected, atol=0.51 / 4095)
+
+
+def test_without_a_model_a_cube_as_in_training_is_fused_by_the_trained_network(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    gt = 0.1 + 0.8 * rng.random((31, 8, 6)).repeat(8, 1).repeat(8, 2)
+    lr = gt.reshape(31, 16, 4, 12, 4).mean((2, 4)).astype(np.float32)
+    write_cube(Cube(lr, 1.0, tuple(400.0 + 10 * i for i in range(31))), tmp_path / "cube.h5")
+    guide = np.einsum("cb,bhw->hwc", find_response("a").weights.numpy(), gt)
+    pixels = np.ascontiguousarray(np.round(guide * 65535).astype(np.uint16))
+    write_picture(Picture(pixels), tmp_path / "guide.png")
+    inputs = ("fuse", tmp_path / "cube.h5", "-g", tmp_path / "guide.png", "-o")
+    code, out, err = run(*inputs, tmp_path / "sharp.h5")
+    assert (code, err) == (0, "")
+    assert "48x64, 31 bands, psrt-s x4, openvino" in out
+    code, out, err = run(*inputs, tmp_path / "other.h5", "--wavelengths", "450:750:10")
+    assert code == 0
+    assert "guided-filter is taken" in err
+    assert "guided-filter x4" in out
 
 
 def test_every_scene_of_a_fusion_file_is_fused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,8 +29,26 @@ if TYPE_CHECKING:
     from vernier.data.fusion import FusionScenes
     from vernier.inference.fuser import ClassicalFuser, Fuser
 
-# The best of what needs no training.
-_DEFAULT_MODEL = "guided-filter"
+
+@dataclass(frozen=True)
+class _Fusers:
+    """The fuser that was asked for, or for each cube the one that suits it."""
+
+    make: Callable[[str], Fuser | ClassicalFuser]
+    stated: Fuser | ClassicalFuser | None
+
+    def choose(
+        self, lr: NDArray[Any], guide: NDArray[Any], wavelengths: Sequence[float] | None
+    ) -> Fuser | ClassicalFuser:
+        from vernier.inference.fuser import ClassicalFuser, default_method
+
+        if self.stated is not None:
+            return self.stated
+        method, why = default_method(lr, guide, wavelengths)
+        fuser = self.make(method)
+        if isinstance(fuser, ClassicalFuser):
+            show_notes((why,))
+        return fuser
 
 
 @app.command()
@@ -44,11 +65,14 @@ def fuse(
         typer.Option("--guide", "-g", help="The sharp picture or cube; fusion files hold it."),
     ] = None,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--model", "-n", help="A weight file, a model, or guided-filter, gsa, bicubic."
+            "--model",
+            "-n",
+            help="A weight file, a model, or guided-filter, gsa, bicubic; default: psrt-s for "
+            "cubes such as it was trained on, else guided-filter.",
         ),
-    ] = _DEFAULT_MODEL,
+    ] = None,
     scale: Annotated[
         int | None, typer.Option("--scale", "-s", help="Default: the model's.")
     ] = None,
@@ -91,20 +115,23 @@ def fuse(
     _protect((cube_path, guide), (output, report))
     if tile != "auto" and not tile.isdecimal():
         raise InputError(f"--tile must be a number of pixels, 0 or auto, not {tile!r}")
-    fuser: Fuser | ClassicalFuser
-    if ClassicalFuser.knows(model):
-        fuser = ClassicalFuser(model)
-    else:
-        fuser = Fuser(
-            model,
+
+    @functools.cache
+    def make(method: str) -> Fuser | ClassicalFuser:
+        if ClassicalFuser.knows(method):
+            return ClassicalFuser(method)
+        return Fuser(
+            method,
             scale=scale,
             engine=engine.value,
             precision=precision.value,
             tile="auto" if tile == "auto" else int(tile),
             device=device,
         )
+
+    fusers = _Fusers(make, None if model is None else make(model))
     if guide is None and is_fusion_file(cube_path):
-        _fuse_file(fuser, scale, cube_path, output, peak, check=not no_check, report=report)
+        _fuse_file(fusers, scale, cube_path, output, peak, check=not no_check, report=report)
         return
     if guide is None:
         raise InputError(f"{cube_path} holds no guide: name one with --guide")
@@ -120,7 +147,7 @@ def fuse(
     show_notes(cube.notes)
     sharp = _read_guide(guide, guide_peak)
     _fuse_one(
-        fuser,
+        fusers,
         scale,
         cube_path,
         cube.unit(),
@@ -133,7 +160,7 @@ def fuse(
 
 
 def _fuse_file(
-    fuser: Fuser | ClassicalFuser,
+    fusers: _Fusers,
     stated_scale: int | None,
     path: Path,
     output: Path,
@@ -154,7 +181,7 @@ def _fuse_file(
     for folder in made:
         folder.mkdir(parents=True)
     try:
-        _fuse_scenes(fuser, stated_scale, path, scenes, output, check=check, report=report)
+        _fuse_scenes(fusers, stated_scale, path, scenes, output, check=check, report=report)
     finally:
         for folder in made:
             # One that holds results stays.
@@ -163,7 +190,7 @@ def _fuse_file(
 
 
 def _fuse_scenes(
-    fuser: Fuser | ClassicalFuser,
+    fusers: _Fusers,
     stated_scale: int | None,
     path: Path,
     scenes: FusionScenes,
@@ -181,7 +208,7 @@ def _fuse_scenes(
         sheet = report / f"{scene.name}.png" if several and report else report
         _protect((path,), (target, sheet))
         _fuse_one(
-            fuser,
+            fusers,
             stated_scale,
             path,
             scene.lr.numpy(),
@@ -195,7 +222,7 @@ def _fuse_scenes(
 
 
 def _fuse_one(
-    fuser: Fuser | ClassicalFuser,
+    fusers: _Fusers,
     stated_scale: int | None,
     source: Path,
     lr: NDArray[Any],
@@ -217,6 +244,7 @@ def _fuse_one(
 
     start = time.perf_counter()
     _check_finite(source, lr)
+    fuser = fusers.choose(lr, guide, like.wavelengths)
     fuser.check(lr, guide)
     scale = guide.shape[1] // lr.shape[1]
     if stated_scale not in (None, scale):

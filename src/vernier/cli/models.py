@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -62,7 +63,7 @@ def models(
             f"{each.macs / 1e9:.2f} G",
             f"{each.macs_without_attention / 1e9:.2f} G",
             "yes" if each.card else "no",
-            "\n".join(f"{k} {v['psnr']:.2f} / {v['ssim']:.4f}" for k, v in measured.items()),
+            "\n".join(f"{name} {_scores(scores)}" for name, scores in measured.items()),
         )
     stdout = Console(soft_wrap=True)
     if not stdout.is_terminal:
@@ -79,5 +80,10 @@ def models(
     for card in (each.card for each in found if each.card):
         stdout.print(f"\n{card.name} x{card.scale}")
         for key, value in asdict(card).items():
-            if key not in ("name", "scale", "measured") and value not in ("", 0):
+            if key not in ("name", "scale", "measured") and value not in ("", 0, ()):
                 stdout.print(f"  {key}: {value}", markup=False, highlight=False)
+
+
+def _scores(measured: Mapping[str, float]) -> str:
+    told = f"{measured['psnr']:.2f} / {measured['ssim']:.4f}"
+    return f"{told}, SAM {measured['sam']:.2f}" if "sam" in measured else told

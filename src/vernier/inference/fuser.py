@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +18,17 @@ from vernier.imaging.guided import CLASSICAL
 from vernier.inference.engines import EngineName, Precision
 from vernier.inference.engines.conversion import ConversionError, compile_network, convert_module
 from vernier.inference.tiles import available_memory, plan_tiles, tile_side
+from vernier.models.cards import load_card
 from vernier.models.checkpoints import load_model
 from vernier.models.devices import find_device
 from vernier.models.layers import FusionModel, pad_to_multiple, upsample_bicubic
 
-__all__ = ["ClassicalFuser", "Fuser"]
+__all__ = ["ClassicalFuser", "Fuser", "default_method"]
+
+# What `vernier fuse` takes of itself: the network whose weights come with the package, for cubes
+# such as it was trained on, and for all others the best of what needs no training.
+_TRAINED, _TRAINED_SCALE, _UNTRAINED = "psrt-s", 4, "guided-filter"
+_SAME_BAND = 5.0
 
 Progress = Callable[[int, int], None]
 # (1, bands + guide channels, H, W), sides multiples of the network's -> (1, bands, H, W)
@@ -262,6 +268,40 @@ class ClassicalFuser:
                 "crop or resize one of them"
             )
         _check_finite(lr, guide)
+
+
+def default_method(
+    lr: NDArray[Any], guide: NDArray[Any], wavelengths: Sequence[float] | None
+) -> tuple[str, str]:
+    """What to fuse by when nothing is asked for.
+
+    Args:
+        lr, guide: as in `Fuser.fuse`.
+        wavelengths: of the cube's bands in nanometres; None where they are not known.
+
+    Returns:
+        The network that comes with the package if the cube is such as it was trained on: as many
+        bands and guide channels, the scale, and, where both are known, the wavelengths to 5 nm.
+        Else the guided filter. And a sentence that says why.
+    """
+    card = load_card(_TRAINED, _TRAINED_SCALE)
+    bands, channels = card.config["bands"], card.config["guide_channels"]
+    trained = f"{_TRAINED} was trained on {bands} bands"
+    if card.wavelengths:
+        trained += f" of {min(card.wavelengths):g} to {max(card.wavelengths):g} nm"
+    trained += f" with a guide of {channels} channels at x{_TRAINED_SCALE}"
+    fits = (
+        (lr.shape[0], guide.shape[0]) == (bands, channels)
+        and guide.shape[1:] == tuple(_TRAINED_SCALE * side for side in lr.shape[1:])
+        and not (
+            wavelengths
+            and card.wavelengths
+            and np.abs(np.subtract(wavelengths, card.wavelengths)).max() > _SAME_BAND
+        )
+    )
+    if fits:
+        return _TRAINED, trained
+    return _UNTRAINED, f"{trained}, which this is not: {_UNTRAINED} is taken"
 
 
 def _hyphenated(name: str) -> str:

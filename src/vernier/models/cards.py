@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,8 @@ class Card:
         licence: of the weights.
         sha256: of the safetensors file; empty inside the file itself.
         notes: anything else that a user should know.
+        wavelengths: centre in nanometres of each band that a network for cubes was trained on;
+            empty where the training data did not say.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Card:
     licence: str = ""
     sha256: str = ""
     notes: str = ""
+    wavelengths: Sequence[float] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"

@@ -85,7 +85,9 @@ def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> Mode
     )
 
 
-def _psrt(name: str, shuffle: str, embed: int, receptive_radius: int | None) -> ModelEntry:
+def _psrt(
+    name: str, shuffle: str, embed: int, receptive_radius: int | None, **config: Any
+) -> ModelEntry:
     return ModelEntry(
         name=name,
         family="psrt",
@@ -93,7 +95,7 @@ def _psrt(name: str, shuffle: str, embed: int, receptive_radius: int | None) -> 
         colour="cube",
         channels=31,
         size_multiple=8 if shuffle == "none" else 16,
-        config=MappingProxyType({"shuffle": shuffle, "embed": embed}),
+        config=MappingProxyType({"shuffle": shuffle, "embed": embed, **config}),
         receptive_radius=receptive_radius,
         target="vernier.models.psrt:PSRT",
     )
@@ -218,6 +220,7 @@ _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
             _hat("hat", 180, 6, 3, 30),
             _hat("hat-l", 180, 12, 3, 30),
             # In guide pixels: head and tail, a 3x3 convolution each, and the block in between.
+            _psrt("psrt-s", "aligned", 16, 17, num_blocks=1, num_heads=4),
             _psrt("psrt", "aligned", 32, 17),
             _psrt("psrt-noshuffle", "none", 48, 9),
             # An early fork's misplaced shuffle, to load its weights and to compare with.

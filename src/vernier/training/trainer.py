@@ -44,7 +44,7 @@ from vernier.training.validation import (
 )
 
 if TYPE_CHECKING:
-    from vernier.data.fusion import FusionScene
+    from vernier.data.fusion import FusionScenes
 
 __all__ = ["TrainingError", "TrainingResult", "train"]
 
@@ -132,6 +132,8 @@ class _Run:
         self.fabric = fabric
         self.leader: bool = fabric.global_rank == 0
         self.device: torch.device = fabric.device
+        # Of the training data, where they are cubes and say so.
+        self.wavelengths: tuple[float, ...] = ()
         # Scales and unscales in fp16 alone.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
 
@@ -241,12 +243,16 @@ class _Run:
             raise InputError(
                 "data.rounded_lr, data.downscales and data.degradation are for photographs alone"
             )
+        files = [_read_scenes(path, model, recipe.peak) for path in recipe.train]
+        self.wavelengths = files[0].wavelengths or ()
         weighted = [
             (scene, weight)
-            for path, weight in zip(recipe.train, recipe.weights or [1.0] * len(recipe.train))
-            for scene in _scenes(path, model, recipe.peak)
+            for scenes, weight in zip(files, recipe.weights or [1.0] * len(files))
+            for scene in scenes
         ]
-        kept = [scene for path in recipe.validation for scene in _scenes(path, model, recipe.peak)]
+        kept = [
+            scene for path in recipe.validation for scene in _read_scenes(path, model, recipe.peak)
+        ]
         if recipe.hold_out:
             weighted, held = hold_out(weighted, recipe.hold_out)
             kept = [scene for scene, _ in held]
@@ -495,6 +501,7 @@ class _Run:
             data=f"{len(seen.files)} files, sha256 {seen.sha256}",
             steps=progress.step,
             notes=notes if validation.cases else "",
+            wavelengths=self.wavelengths,
         )
         save_weights(averaged, self.folder.weights, card)
 
@@ -567,7 +574,7 @@ def _create_optimiser(model: nn.Module, recipe: OptimiserRecipe) -> torch.optim.
     )
 
 
-def _scenes(path: str, model: FusionModel, peak: float | None) -> list[FusionScene]:
+def _read_scenes(path: str, model: FusionModel, peak: float | None) -> FusionScenes:
     """The scenes of one HDF5 file, if they fit the model."""
     from vernier.data.fusion import read_fusion
 
@@ -579,7 +586,7 @@ def _scenes(path: str, model: FusionModel, peak: float | None) -> list[FusionSce
             f"{path} is x{given[0]} with {given[1]} bands and {given[2]} guide channels, the model "
             f"is x{fits[0]} with {fits[1]} and {fits[2]}; set model.scale and model.overrides"
         )
-    return list(scenes)
+    return scenes
 
 
 def _mixed(*numbers: int) -> int:
