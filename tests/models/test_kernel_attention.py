@@ -177,6 +177,15 @@ def test_the_banks_start() -> None:
     assert abs(sound.bank.std() / conv.weight.std() - 1) < 0.05
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_block_starts_near_the_identity(variant: str) -> None:
+    """What kernel attention adds at first is small beside its input, as in the attention half."""
+    module = KernelAttention(8, 2, switches_of(variant))
+    x = torch.randn(1, 8, 16, 16)
+    with torch.no_grad():
+        assert 0 < module(x).std() < 0.15
+
+
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("kernel_size", [3, 7])
 def test_means_of_convolved_windows(depthwise: bool, kernel_size: int) -> None:

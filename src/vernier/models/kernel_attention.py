@@ -392,6 +392,7 @@ class KernelAttention(nn.Module):
             self.global_squeeze = squeeze()
         if switches.fusion:
             self.fusion = nn.Linear(switches.num_results * channels, channels)
+        self._start_small()
         if dead:
             unused: dict[str, nn.Module] = {
                 "norm": nn.LayerNorm(channels),
@@ -403,6 +404,21 @@ class KernelAttention(nn.Module):
                 "gate": WindowGate(channels, n),
             }
             self.dead = nn.ModuleDict({name: unused[name] for name in dead})
+
+    @torch.no_grad()
+    def _start_small(self) -> None:
+        """The last linear layer before the result starts as those of PSRT's blocks do.
+
+        A block then starts near the identity, in this half of its channels as in the other.
+        """
+        for name in ("fusion", "tap_attention", "global_mix"):
+            if hasattr(self, name):
+                last = getattr(self, name)
+                last = last.proj if isinstance(last, TapAttention) else last
+                nn.init.normal_(last.weight, std=0.01)
+                if last.bias is not None:
+                    nn.init.zeros_(last.bias)
+                return
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W), sides multiples of sqrt(num_windows), -> the same."""

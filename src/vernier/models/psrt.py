@@ -287,8 +287,8 @@ class PSRT(FusionModel):
             counts are theirs exactly. The default allocates nothing that is not used.
 
     Linear layers start from N(0, 0.01) and zero biases, the convolutions as PyTorch has them, as in
-    the authors' code; inside kernel attention all start as PyTorch has them, because there several
-    lie one behind the other without a shortcut. ``size_multiple`` and ``receptive_radius`` are
+    the authors' code; inside kernel attention, where several lie one behind the other without a
+    shortcut, the last starts so and the others as PyTorch has them. ``size_multiple`` and ``receptive_radius`` are
     counted in guide pixels.
     """
 
