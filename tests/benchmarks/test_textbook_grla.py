@@ -8,25 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.grla import FIXTURE_NAMES
 
 from benchmarks.textbook_grla import TextbookGRLA
 from vernier.models.grla import GRLA
-
-NAMES = {
-    r"^mpbs\.": "blocks.",
-    r"\.subs\.": ".sub_blocks.",
-    r"\.lfe\.bn0\.": ".local.norm_in.",
-    r"\.lfe\.pw0\.": ".local.expand.",
-    r"\.lfe\.dw\.": ".local.depthwise.",
-    r"\.lfe\.bn1\.": ".local.norm_out.",
-    r"\.lfe\.pw1\.": ".local.project.",
-    r"\.attn\.": ".attention.heads.",
-    r"\.ffn\.fc1\.": ".feedforward.0.",
-    r"\.ffn\.fc2\.": ".feedforward.2.",
-    r"^fuse\.": "fusions.",
-    r"^conv\.": "body_end.",
-    r"^up\.0\.": "tail.",
-}
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -38,7 +23,7 @@ def test_golden_network(shared: Path, scale: int) -> None:
     for key in arrays:
         if key.startswith("sd."):
             name = key[3:]
-            for theirs, ours in NAMES.items():
+            for theirs, ours in FIXTURE_NAMES.items():
                 name = re.sub(theirs, ours, name)
             state[name] = arrays[key]
     network = TextbookGRLA(state, scale=scale, num_blocks=3, num_heads=2, window_size=8)

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from support.grla import assert_golden, golden, state_of, watch
 
 from vernier.errors import InputError
 from vernier.models.checkpoints import load_model
 from vernier.models.dctlsa import DCTLSA
 from vernier.models.grla import LocalFeatures
 from vernier.models.published import official_state, recognise
-
-
-def golden(shared: Path, name: str) -> dict[str, Tensor]:
-    with np.load(shared / "golden" / "grla" / f"{name}.npz", allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files if key != "__meta__"}
-
-
-def state_of(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key[3:]: tensor for key, tensor in arrays.items() if key.startswith("sd.")}
-
-
-def watch(model: nn.Module, names: dict[str, str]) -> dict[str, Tensor]:
-    """Collects the outputs of modules by other names, as the model runs."""
-    seen: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda _module, _inputs, output: seen.update({name: output})
-
-    for module, name in names.items():
-        model.get_submodule(module).register_forward_hook(note(name))
-    return seen
-
-
-def assert_golden(actual: Tensor, expected: Tensor, tolerance: float = 2e-5) -> None:
-    """Rounding goes with the largest value: the fixtures' weights are random and large."""
-    difference = (actual - expected).abs().max().item()
-    assert difference <= tolerance * max(1.0, expected.abs().max().item())
 
 
 @pytest.mark.parametrize(("scale", "count"), [(2, 867_472), (3, 874_912), (4, 885_328)])
