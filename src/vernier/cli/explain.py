@@ -14,6 +14,7 @@ from rich.markup import escape
 from vernier.cli.app import app, stderr
 from vernier.cli.data import AxesOption
 from vernier.errors import InputError
+from vernier.io.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,7 +163,7 @@ def explain(
                     )
                 bar.advance(task)
             save_figure(stacked(strips), output / f"{name}.png")
-        _write_json(records, output / "explain.json")
+        write_whole(output / "explain.json", (json.dumps(records, indent=1) + "\n").encode())
     figures = len(places) * (len(contestants) + several)
     noun = "figure" if figures == 1 else "figures"
     typer.echo(f"{output}: {figures} {noun} and explain.json written")
@@ -275,13 +276,3 @@ def _summary(found: Explanation) -> str:
         for name, each in found.maps.items()
     )
     return f"{'; '.join(maps)}; completeness error {100 * found.completeness_error:.2g} %"
-
-
-def _write_json(records: list[dict[str, Any]], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

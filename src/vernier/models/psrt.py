@@ -288,8 +288,8 @@ class PSRT(FusionModel):
 
     Linear layers start from N(0, 0.01) and zero biases, the convolutions as PyTorch has them, as in
     the authors' code; inside kernel attention, where several lie one behind the other without a
-    shortcut, the last starts so and the others as PyTorch has them. ``size_multiple`` and ``receptive_radius`` are
-    counted in guide pixels.
+    shortcut, the last starts so and the others as PyTorch has them. ``size_multiple`` and
+    ``receptive_radius`` are counted in guide pixels.
     """
 
     architecture = "psrt"

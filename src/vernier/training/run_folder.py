@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from vernier.errors import InputError
+from vernier.io.files import write_whole
 from vernier.training.recipe import RESUMABLE, Recipe, flatten, parse_recipe
 
 __all__ = ["RunFolder", "environment"]
@@ -80,12 +81,12 @@ class RunFolder:
         """Make the folder if need be and write the resolved recipe."""
         self.last.parent.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        _write_text(self.recipe, text)
+        write_whole(self.recipe, text.encode())
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write ``name.json`` into the folder."""
         text = json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
-        _write_text(self.path / f"{name}.json", text)
+        write_whole(self.path / f"{name}.json", text.encode())
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """One line of ``metrics.jsonl``."""
@@ -107,7 +108,7 @@ class RunFolder:
                 continue  # the line that the kill cut short
             if entry["step"] <= step:
                 kept.append(line + "\n")
-        _write_text(self.metrics, "".join(kept))
+        write_whole(self.metrics, "".join(kept).encode())
 
     def save_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
         """Write atomically: a kill leaves the old checkpoint or the new one, never half of one.
@@ -158,16 +159,6 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:

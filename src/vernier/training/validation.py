@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -47,7 +48,7 @@ class _Case(NamedTuple):
     hr: Tensor  # (C, H, W) in [0, 1]
 
 
-class ValidationSet:
+class ValidationSet(ABC):
     """What the network is measured on, in memory."""
 
     metrics: tuple[str, ...]
@@ -77,11 +78,11 @@ class ValidationSet:
         hr: Tensor = model(*inputs)[0].cpu()
         return hr
 
-    def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]:
-        raise NotImplementedError
+    @abstractmethod
+    def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]: ...
 
-    def _bicubic(self, case: _Case) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _bicubic(self, case: _Case) -> Tensor: ...
 
     def _shown(self, image: Tensor) -> Tensor:
         """As one or three channels."""
