@@ -16,7 +16,17 @@ from benchmarks.machine import QUIET, cores, environment
 from benchmarks.material import ROOT, Settings
 from benchmarks.report import merged, render, write
 
-SUITES = ("inference", "hat", "grla", "psrt", "training", "resize", "command", "stability")
+SUITES = (
+    "inference",
+    "hat",
+    "grla",
+    "psrt",
+    "tiles",
+    "training",
+    "resize",
+    "command",
+    "stability",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,11 +37,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=7, help="rounds; default 7")
     parser.add_argument("--data", type=Path, help="training pictures; default: made from one")
     parser.add_argument(
+        "--weights",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of one more network for tiles; can be given several times",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="one round of tiny sizes; give --output and --json"
     )
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.suites) - set(SUITES):
         parser.error(f"unknown suite {', '.join(unknown)}; known: {', '.join(SUITES)}")
+    if missing := [str(path) for path in arguments.weights if not path.is_file()]:
+        parser.error(f"no such file: {', '.join(missing)}")
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
     if arguments.quick and parser.get_default("json") == arguments.json:
@@ -52,7 +72,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         suite = importlib.import_module(f"benchmarks.{name}")
         with tempfile.TemporaryDirectory(prefix="vernier-benchmarks-") as folder:
             section = suite.run(
-                Settings(repeats, arguments.quick, threads, Path(folder), arguments.data)
+                Settings(
+                    repeats,
+                    arguments.quick,
+                    threads,
+                    Path(folder),
+                    arguments.data,
+                    arguments.weights,
+                )
             )
         text = merged(arguments.json, name, section, machine)
         write(arguments.json, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Settings:
         threads: of every library.
         folder: for temporary files.
         data: folder of training pictures; None makes some.
+        weights: files of networks to measure beside those that come with the package.
     """
 
     repeats: int
@@ -36,6 +38,7 @@ class Settings:
     threads: int
     folder: Path
     data: Path | None
+    weights: Sequence[Path] = ()
 
     @property
     def lr_size(self) -> tuple[int, int]:

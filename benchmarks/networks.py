@@ -10,11 +10,7 @@ import copy
 import importlib
 import json
 import math
-import os
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,8 +22,9 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from benchmarks.alone import ask, watch_memory
 from benchmarks.machine import Limits, limit_contestants, measured_limits
-from benchmarks.material import ROOT, Settings, photograph, require
+from benchmarks.material import Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave, timing_of
 from vernier.analysis.complexity import complexity
@@ -217,45 +214,22 @@ def _noting(name: str, call: Callable[[], Tensor], outputs: dict[str, Any]) -> C
 def _run_alone(case: Case, contestant: str, threads: int, target: Path) -> tuple[float, float]:
     """Seconds of one call and peak bytes, by this module run as a program; output in ``target``."""
     question = {**asdict(case), "contestant": contestant, "threads": threads, "to": str(target)}
-    command = [sys.executable, "-m", "benchmarks.networks", json.dumps(question)]
-    seconds, peak = subprocess.check_output(command, text=True, cwd=ROOT).split()
-    return float(seconds), float(peak)
-
-
-def _resident() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+    seconds, peak = ask("benchmarks.networks", question)
+    return seconds, peak
 
 
 def _measure(question: dict[str, Any]) -> tuple[float, int]:
     contestant, threads, target = (question.pop(key) for key in ("contestant", "threads", "to"))
     torch.set_num_threads(threads)
     built = _build(Case(**question))
-    before = peak = _resident()
-    done = threading.Event()
-
-    def watch() -> None:
-        # The kernel's own high-water mark would include what importing took.
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, _resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with watch_memory() as peak:
         call = _call(contestant, built)
         start = time.perf_counter()
         result = call()
         seconds = time.perf_counter() - start
-    finally:
-        done.set()
-        watcher.join()
     np.save(target, result.numpy())
-    return seconds, peak - before
+    return seconds, peak.size
 
 
 if __name__ == "__main__":
-    # Tracing is part of what is measured: nothing may come from the cache.
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["VERNIER_CACHE"] = cache
-        print(*_measure(json.loads(sys.argv[1])))
+    print(json.dumps(_measure(json.loads(sys.argv[1]))))

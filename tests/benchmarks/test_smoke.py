@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from vernier.analysis.complexity import complexity
+from vernier.models import create_model, new_card, save_weights
 
 ROOT = Path(__file__).parents[2]
 SUITES = {
@@ -19,6 +20,7 @@ SUITES = {
     "hat": "## HAT x4",
     "grla": "## GRLA",
     "psrt": "## PSRT",
+    "tiles": "## Tiles",
     "training": "## Training",
     "resize": "## Resize and metrics",
     "command": "## The command line",
@@ -53,7 +55,8 @@ def test_suite_reports(suite: str, benchmark: Callable[[list[str]], None], tmp_p
         **dict.fromkeys(("date", "processor", "instructions", "cores", "system", "repeats"), "?"),
     }
     results.write_text(json.dumps({"earlier": {**earlier, "environment": environment}}))
-    benchmark([suite, "--quick", "--output", str(page), "--json", str(results)])
+    more = ARGUMENTS[suite](tmp_path) if suite in ARGUMENTS else []
+    benchmark([suite, *more, "--quick", "--output", str(page), "--json", str(results)])
 
     text, found = page.read_text(), json.loads(results.read_text())
     assert list(found) == ["earlier", suite]
@@ -104,6 +107,42 @@ def _psrt(suite: dict[str, Any]) -> None:
     assert counted["sum"]["macs"] * 1e9 == pytest.approx(complexity(aligned, (32, 32)).macs)
 
 
+def _hat_weights(folder: Path) -> list[str]:
+    small = {"embed_dim": 24, "depths": [1], "num_heads": [2], "squeeze_factor": 6}
+    model = create_model("hat-s", scale=3, window_size=8, **small)
+    with torch.no_grad():
+        # As it starts, the pooled part is too weak to be seen.
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    path = folder / "hat.safetensors"
+    save_weights(model, path, new_card(model, "hat-s"))
+    return ["--weights", str(path)]
+
+
+def _tiles(suite: dict[str, Any]) -> None:
+    rows = {(row["name"], row["how"]): row for row in _rows(suite, "Tiled against whole")}
+    assert rows.keys() == {
+        ("sesr-m5 x2", "with a halo"),
+        ("grla-s x2", "faded into each other"),
+        ("grla-s x2", "exact"),
+        ("hat-s x3", "faded into each other"),
+    }
+    differences = {key: row["difference"] for key, row in rows.items()}
+    assert differences.pop(("sesr-m5 x2", "with a halo")) == 0
+    assert 0 < differences.pop(("grla-s x2", "exact")) < 1e-5
+    assert min(differences.values()) > 1e-5
+    for row in rows.values():
+        assert (row["between"] is None) == (row["difference"] == 0)
+        assert abs(row["lost"]) < 1
+        # Those that are trained know what a photograph looks like.
+        assert (row["whole"] > 34) == (row["name"] != "hat-s x3")
+    for row in _rows(suite, "Peak memory"):
+        assert row["output"] * 2**20 == 3 * 4 * 96 * 64
+        assert row["beside"] == row["peak"] - row["output"] > 0
+        # Cores of 32: the outer columns see 64 pixels, the middle one all 96; rows are alike.
+        assert (row["windows"], row["computed"]) == (6, 2)
+
+
 def _training(suite: dict[str, Any]) -> None:
     rows = _rows(suite, "Steps alone")
     assert {(row["form"], row["precision"], row["optimiser"]) for row in rows} == {
@@ -149,11 +188,14 @@ def _stability(suite: dict[str, Any]) -> None:
     assert len({row["last"] for row in rows}) == 5
 
 
+ARGUMENTS = {"tiles": _hat_weights}
+
 CHECKS = {
     "inference": _inference,
     "hat": _network,
     "grla": _network,
     "psrt": _psrt,
+    "tiles": _tiles,
     "training": _training,
     "resize": _resize,
     "command": _command,

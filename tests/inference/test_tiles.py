@@ -191,6 +191,16 @@ def test_blending_leaves_no_seam_and_changes_nothing_where_tiles_agree() -> None
         assert np.abs(np.diff(values, axis=axis)).max() <= 1 / 16 + 1e-6
 
 
+def test_blending_takes_nothing_from_memory_that_was_never_written() -> None:
+    pixels = np.random.default_rng(0).random((100, 130, 3), np.float32)
+    expected = pixels.repeat(2, 0).repeat(2, 1)
+    for garbage in (np.nan, np.inf, 1e30):
+        result = np.full((200, 260, 3), garbage, np.float32)
+        tiles = plan_blended_tiles(100, 130, 48, 16, 16)
+        run_tiles(lambda window: window.repeat(2, 0).repeat(2, 1), pixels, result, tiles)
+        np.testing.assert_array_equal(result, expected)
+
+
 class _SmallMemory:
     """An engine that repeats pixels, and that only small windows fit into."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from vernier.cli import main
 from vernier.io import Picture, picture_size, read_picture, write_picture
-from vernier.models import available_scales
+from vernier.models import available_scales, create_model, new_card, save_weights
 from vernier.models.registry import DEFAULT_MODEL
 
 Run = Callable[..., tuple[int, str, str]]
@@ -67,6 +67,39 @@ def test_exact_tiles_are_for_grla(run: Run, picture: Path, tmp_path: Path) -> No
     code, out, err = run(picture, "-o", target, "--exact-tiles", "-t", "16", model="grla-s")
     assert (code, err) == (0, "")
     assert "42x30, grla-s x2, torch fp32" in out
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "told"),
+    [
+        ("hat", ("--tile", "16"), True),
+        ("hat", ("--tile", "0"), False),
+        ("hat", ("--tile", "auto"), False),
+        ("hat", ("--tile", "22"), False),
+        ("grla-s", ("--tile", "16"), True),
+        ("sesr", ("--tile", "16"), False),
+    ],
+)
+def test_tiles_that_are_not_the_whole_pictures_result_are_told_once(
+    network: str,
+    options: tuple[str, ...],
+    told: bool,
+    run: Run,
+    picture: Path,
+    weights: dict[int, Path],
+    tmp_path: Path,
+) -> None:
+    write_picture(read_picture(picture), picture.with_name("b.png"))
+    hat = create_model(
+        "hat-s", scale=2, embed_dim=24, depths=[1], num_heads=[2], window_size=8, squeeze_factor=6
+    )
+    save_weights(hat, tmp_path / "hat.safetensors", new_card(hat, "hat-s"))
+    model = {"hat": tmp_path / "hat.safetensors", "sesr": weights[2]}.get(network, network)
+    code, _, err = run(picture.parent, "-o", tmp_path / "out", *options, model=model)
+    assert code == 0
+    name = "hat-s" if network == "hat" else network
+    note = f"note: {name} pools over the whole picture, so that tiles do not add up to the whole "
+    assert err == (f"{note}picture's result; --tile 0 does without them\n" if told else "")
 
 
 def test_a_folder_run_skips_what_exists(run: Run, picture: Path, tmp_path: Path) -> None:

@@ -154,6 +154,11 @@ def upscale(
 
     written = [outcome for outcome in outcomes if outcome.error is None]
     notes = [upscaler.note] if upscaler.note and written else []
+    if upscaler.approximate and written:
+        notes.append(
+            f"{upscaler.name} pools over the whole picture, so that tiles do not add up to the "
+            "whole picture's result; --tile 0 does without them"
+        )
     for note, count in Counter(note for outcome in written for note in outcome.notes).items():
         notes.append(note if len(every) == 1 else f"{_counted(count, 'picture')}: {note}")
     if plan.left_out:

@@ -54,7 +54,8 @@ class ExactTiles(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, C, scale H, scale W)."""
-        return torch.cat([upscale_exactly(self.model, one, tile=self.tile) for one in torch.split(lr, 1)])
+        pictures = torch.split(lr, 1)
+        return torch.cat([upscale_exactly(self.model, one, tile=self.tile) for one in pictures])
 
 
 @torch.no_grad()

@@ -149,6 +149,8 @@ def _faded(old: NDArray[Any], new: NDArray[Any], above: int, before: int) -> NDA
     rows[:above] = (np.arange(above) + 0.5) / max(above, 1)
     columns[:before] = (np.arange(before) + 0.5) / max(before, 1)
     share = rows[:, None, None] * columns[None, :, None]
+    # Beyond the fade nothing may have been written yet, not even a number.
+    old = np.where(share < 1, old, new)
     mixed: NDArray[Any] = old + share * (new.astype(np.float32) - old)
     if np.issubdtype(old.dtype, np.integer):
         mixed = np.rint(mixed)

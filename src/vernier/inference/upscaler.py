@@ -85,6 +85,7 @@ class Upscaler:
     Attributes:
         scale: as used.
         note: one sentence where the scale is not the network's own, else "".
+        approximate: a picture was cut into tiles that do not add up to the whole picture's result.
         name, engine_name: of the model and what executes it.
 
     Raises:
@@ -132,6 +133,7 @@ class Upscaler:
         self.name = self._stages[0].network.name
         self.engine_name = self._stages[0].engine.name
         self.note = _note(self.name, scale, chain)
+        self.approximate = False
 
     def precision(self, picture: Picture) -> Literal["fp32", "bf16"]:
         """What the network is computed in for such a picture."""
@@ -223,12 +225,15 @@ class Upscaler:
                 if side is None:
                     return run(pixels)
                 result = np.empty(shape, dtype)
-                run_tiles(run, pixels, result, stage.plan(height, width, side), progress)
+                tiles = stage.plan(height, width, side)
+                run_tiles(run, pixels, result, tiles, progress)
             except MemoryError as error:
                 side = max(height, width) // 2 if side is None else side // 2
                 if side < _SMALLEST_TILE:
                     raise InputError(f"out of memory even in tiles: {error}") from error
             else:
+                if stage.network.receptive_radius is None and len(tiles) > 1:
+                    self.approximate = True
                 return result
 
 
