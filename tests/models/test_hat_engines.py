@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 
+from vernier.inference.engines.conversion import activation_bytes, convert
 from vernier.inference.engines.openvino import OpenVINOEngine
 from vernier.inference.engines.pytorch import TorchEngine
 from vernier.inference.networks import Network, networks_of
@@ -41,3 +43,9 @@ def test_openvino_computes_what_torch_does(
     assert ours.shape == (2 * size[0], 2 * size[1], 3)
     assert len(np.unique(theirs)) > 4
     assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def test_memory_counts_the_logits_that_no_map_shows(network: Network) -> None:
+    """Overlapping windows of 12 x 12 keys and two heads: logits and softmax, more than any map."""
+    graph = convert(network, ov.Core())
+    assert activation_bytes(graph, 3) == 2 * 4 * 2 * 144

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from vernier.inference.networks import Network
     from vernier.models.layers import Model
 
-__all__ = ["ConversionError", "compile_network", "convert", "convert_module"]
+__all__ = [
+    "ConversionError",
+    "activation_bytes",
+    "compile_network",
+    "convert",
+    "convert_module",
+]
 
 # A converted network must agree with torch this closely, at every size tried.
 _TOLERANCE = 1e-3
@@ -111,6 +118,27 @@ def compile_network(
     body, tail = _cut(graph, reconstruction)
     run_body, run_tail = _request(body, core, "bf16"), _request(tail, core, "f32")
     return lambda x: run_tail(run_body([x]))[0]
+
+
+def activation_bytes(graph: ov.Model, channels: int) -> float:
+    """Bytes per LR pixel that the graph's feature maps take at the worst moment, in float32.
+
+    The largest map twice, for what is read and what is written, or the logits of an attention and
+    their softmax: the CPU plugin writes both down, though the graph does not show them.
+    """
+    side = 64
+    sized = graph.clone()
+    sized.reshape([1, channels, side, side])
+    largest = 0
+    for op in sized.get_ordered_ops():
+        shapes = [output.get_partial_shape() for output in op.outputs()]
+        if op.get_type_name() == "ScaledDotProductAttention":
+            query, key = (op.input(i).get_partial_shape() for i in range(2))
+            shapes.append(ov.PartialShape([*list(query)[:-1], list(key)[-2]]))
+        if op.get_type_name() not in ("Parameter", "Constant"):
+            sizes = [math.prod(shape.to_shape()) for shape in shapes if shape.is_static]
+            largest = max(largest, *sizes, 0)
+    return 2 * 4.0 * largest / side**2
 
 
 def _request(

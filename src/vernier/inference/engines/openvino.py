@@ -9,6 +9,7 @@ only the network is rounded, and not the picture around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from openvino import opset13 as op
 
 from vernier.imaging.bicubic import peak_value
 from vernier.inference.compose import CARRY_RADIUS, Composition, composition
-from vernier.inference.engines.conversion import compile_network, convert
+from vernier.inference.engines.conversion import activation_bytes, compile_network, convert
 from vernier.inference.networks import Network
 
 __all__ = ["OpenVINOEngine"]
@@ -61,7 +62,14 @@ class OpenVINOEngine:
     def bytes_per_pixel(self, channels: int) -> float:
         # The picture, the carried phases, the composed phases and two integer copies of them.
         pictures = 4 * channels * (2 + 3 * self._network.scale**2)
-        return self._network.activation_bytes() + pictures
+        return self._activation_bytes + pictures
+
+    @cached_property
+    def _activation_bytes(self) -> float:
+        measured = self._network.activation_bytes()
+        if self._network.sesr is not None:
+            return measured
+        return max(measured, activation_bytes(self._converted, self._network.channels))
 
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         edge = ((CARRY_RADIUS, CARRY_RADIUS), (CARRY_RADIUS, CARRY_RADIUS), (0, 0))
