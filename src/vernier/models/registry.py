@@ -119,6 +119,8 @@ def _grla(name: str, window_size: int, config: Mapping[str, Any]) -> ModelEntry:
         config=MappingProxyType({"window_size": window_size, **config}),
         receptive_radius=None,
         target="vernier.models.grla:GRLA",
+        bf16=True,
+        reconstruction="last.0",
     )
 
 

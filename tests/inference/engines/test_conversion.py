@@ -142,3 +142,29 @@ def test_in_bf16_the_reconstruction_is_exact(reconstruction: str | None) -> None
     again = compile_network(graph, core, "bf16", reconstruction)(small)
     with torch.inference_mode():
         np.testing.assert_allclose(again, network(lr[..., :5, :3]).numpy(), atol=0.02)
+
+
+def test_in_bf16_the_first_layer_that_all_else_is_added_to_is_exact() -> None:
+    """Without a body nothing is rounded, though the body's first layer is the same."""
+    torch.manual_seed(0)
+    network = Network().eval()
+    torch.nn.init.zeros_(network.before_last.weight)
+
+    class Residual(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.body = network.first, network.body
+            self.before_last, self.last = network.before_last, network.last
+
+        def forward(self, lr: torch.Tensor) -> torch.Tensor:
+            shallow = self.first(lr)
+            y: torch.Tensor = self.last(self.before_last(self.body(shallow)) + shallow)
+            return y
+
+    core = ov.Core()
+    lr = torch.rand(1, 3, 20, 30)
+    graph = convert_module(Residual().eval(), [(lr,), (lr[..., :7, :9],)], core, "test")
+    with torch.inference_mode():
+        expected = Residual()(lr).numpy()
+    computed = compile_network(graph, core, "bf16", "before_last")(lr.numpy())
+    np.testing.assert_allclose(computed, expected, atol=1e-5)

@@ -128,16 +128,18 @@ class TinyRGB(nn.Module):
         return torch.pixel_shuffle(self.conv(lr), 2)
 
 
-class TwoLayers(nn.Module):
+class ThreeLayers(nn.Module):
     scale, colour = 2, "rgb"
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.middle = nn.Conv2d(16, 16, 3, padding=1)
         self.last = nn.Conv2d(16, 12, 3, padding=1)
 
     def forward(self, lr: Tensor) -> Tensor:
-        return torch.pixel_shuffle(self.last(self.first(lr).relu()) + lr.repeat(1, 4, 1, 1), 2)
+        features = self.middle(self.first(lr).relu()).relu()
+        return torch.pixel_shuffle(self.last(features) + lr.repeat(1, 4, 1, 1), 2)
 
 
 class ShapeDependent(TinyRGB):
@@ -163,7 +165,7 @@ def test_any_module_runs_on_both_engines(channels: int, photo: Photo) -> None:
 
 
 def test_bf16_of_any_module_rounds_the_network_and_not_what_is_carried(photo: Photo) -> None:
-    module = TwoLayers()
+    module = ThreeLayers()
     pixels = photo(41, 23, 4, np.uint16)
     exact, rounded = (
         engine(module, "openvino", precision).run(pixels, np.dtype(np.float32))

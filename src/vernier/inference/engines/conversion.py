@@ -116,8 +116,11 @@ def compile_network(
         run = _request(graph, core, "f32")
         return lambda x: run([x])[0]
     body, tail = _cut(graph, reconstruction)
-    run_body, run_tail = _request(body, core, "bf16"), _request(tail, core, "f32")
-    return lambda x: run_tail(run_body([x]))[0]
+    run_tail = _request(tail, core, "f32")
+    if not body.get_results():
+        return lambda x: run_tail([x])[0]
+    run_body = _request(body, core, "bf16")
+    return lambda x: run_tail([x, *run_body([x])])[0]
 
 
 def activation_bytes(graph: ov.Model, channels: int) -> float:
@@ -155,7 +158,11 @@ def _request(
 
 
 def _cut(graph: ov.Model, reconstruction: str | None) -> tuple[ov.Model, ov.Model]:
-    """What leads to the reconstruction, and the reconstruction, fed by what it needs of that."""
+    """What leads to the reconstruction, and the reconstruction, fed by what it needs of that.
+
+    It is fed the picture first: the first layer, to whose result networks add all others, is
+    computed again in it, because that sum is as exact as its parts.
+    """
     body, tail = graph.clone(), graph.clone()
     # Clones have their nodes in the same order.
     order = tail.get_ordered_ops()
@@ -165,15 +172,19 @@ def _cut(graph: ov.Model, reconstruction: str | None) -> tuple[ov.Model, ov.Mode
     index_of = {op.get_name(): i for i, op in enumerate(order)}
     inside: set[int] = set(starts[:1])
     fed_by: dict[tuple[int, int], list[ov.Input]] = {}
+    # Layers between the picture and an operation's result, itself included.
+    depth: list[int] = []
     for i, op in enumerate(order):
         sources = [index_of[port.get_source_output().get_node().get_name()] for port in op.inputs()]
+        layer = op.get_type_name() in ("Convolution", "MatMul", "ScaledDotProductAttention")
+        depth.append(max((depth[source] for source in sources), default=0) + layer)
         if inside.intersection(sources):
             inside.add(i)
         if i not in inside:
             continue
         for port, source in zip(op.inputs(), sources, strict=True):
             output = port.get_source_output()
-            if source not in inside and output.get_node().get_type_name() != "Constant":
+            if source not in inside and depth[source] > 1:
                 fed_by.setdefault((source, output.get_index()), []).append(port)
     nodes = body.get_ordered_ops()
     outputs = [nodes[i].output(port) for i, port in fed_by]
@@ -185,7 +196,7 @@ def _cut(graph: ov.Model, reconstruction: str | None) -> tuple[ov.Model, ov.Mode
             port.replace_source_output(parameters[-1].output(0))
     results = [opset.result(output) for output in outputs]
     return ov.Model(results, body.get_parameters(), "body"), ov.Model(
-        tail.get_results(), parameters, "reconstruction"
+        tail.get_results(), [*tail.get_parameters(), *parameters], "reconstruction"
     )
 
 
