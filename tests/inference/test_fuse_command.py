@@ -9,7 +9,7 @@ import torch
 
 from vernier.cli import main
 from vernier.data.fusion import FusionSettings, write_fusion
-from vernier.imaging.simulation import Blur, find_response
+from vernier.imaging.simulation import Blur, blur_and_decimate, find_response, preset
 from vernier.io import Picture, write_picture
 from vernier.io.cubes import Cube, read_cube, write_cube
 from vernier.models import create_model, new_card, save_weights
@@ -104,8 +104,9 @@ def test_without_a_model_a_cube_as_in_training_is_fused_by_the_trained_network( 
 ) -> None:
     rng = np.random.default_rng(0)
     gt = 0.1 + 0.8 * rng.random((31, 8, 6)).repeat(8, 1).repeat(8, 2)
-    lr = gt.reshape(31, 16, 4, 12, 4).mean((2, 4)).astype(np.float32)
-    write_cube(Cube(lr, 1.0, tuple(400.0 + 10 * i for i in range(31))), tmp_path / "cube.h5")
+    seen = blur_and_decimate(torch.from_numpy(gt), preset("cave", 4).blur, 4)
+    wavelengths = tuple(400.0 + 10 * i for i in range(31))
+    write_cube(Cube(seen.float().numpy(), 1.0, wavelengths), tmp_path / "cube.h5")
     guide = np.einsum("cb,bhw->hwc", find_response("a").weights.numpy(), gt)
     pixels = np.ascontiguousarray(np.round(guide * 65535).astype(np.uint16))
     write_picture(Picture(pixels), tmp_path / "guide.png")
@@ -117,6 +118,16 @@ def test_without_a_model_a_cube_as_in_training_is_fused_by_the_trained_network( 
     assert code == 0
     assert "guided-filter is taken" in err
     assert "guided-filter x4" in out
+    # The same scene, seen by another camera.
+    other = np.einsum("cb,bhw->hwc", find_response("b").weights.numpy(), gt)
+    write_picture(Picture(np.round(other * 65535).astype(np.uint16)), tmp_path / "guide.png")
+    code, out, err = run(*inputs, tmp_path / "third.h5")
+    assert code == 0
+    assert "trained on other cameras" in err
+    assert "guided-filter x4" in out
+    code, out, err = run(*inputs, tmp_path / "third.h5", "-n", "psrt-s")
+    assert (code, err) == (0, "")
+    assert "psrt-s x4" in out
 
 
 def test_every_scene_of_a_fusion_file_is_fused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

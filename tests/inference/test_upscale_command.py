@@ -99,7 +99,8 @@ def test_tiles_that_are_not_the_whole_pictures_result_are_told_once(
     assert code == 0
     name = "hat-s" if network == "hat" else network
     note = f"note: {name} pools over the whole picture, so that tiles do not add up to the whole "
-    assert err == (f"{note}picture's result; --tile 0 does without them\n" if told else "")
+    ways = "--tile 0 does without them, for GRLA --exact-tiles too"
+    assert err == (f"{note}picture's result; {ways}\n" if told else "")
 
 
 def test_a_folder_run_skips_what_exists(run: Run, picture: Path, tmp_path: Path) -> None:

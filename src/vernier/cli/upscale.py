@@ -60,7 +60,9 @@ def upscale(
     ] = "auto",
     exact_tiles: Annotated[
         bool,
-        typer.Option("--exact-tiles", help="GRLA: tiles add up to the whole picture's result."),
+        typer.Option(
+            "--exact-tiles", help="GRLA: tiles add up to the whole picture's result (torch)."
+        ),
     ] = False,
     engine: Annotated[EngineOption, typer.Option(help="What computes.")] = EngineOption.AUTO,
     precision: Annotated[
@@ -157,7 +159,7 @@ def upscale(
     if upscaler.approximate and written:
         notes.append(
             f"{upscaler.name} pools over the whole picture, so that tiles do not add up to the "
-            "whole picture's result; --tile 0 does without them"
+            "whole picture's result; --tile 0 does without them, for GRLA --exact-tiles too"
         )
     for note, count in Counter(note for outcome in written for note in outcome.notes).items():
         notes.append(note if len(every) == 1 else f"{_counted(count, 'picture')}: {note}")

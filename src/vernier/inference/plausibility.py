@@ -66,7 +66,8 @@ def check_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibili
         return found
     raise InputError(
         f"the guide does not look like the cube's scene ({explained}): check that both show the "
-        "same place, are not mirrored or turned, and are linear in light; or pass --no-check"
+        "same place, are not shifted, mirrored or turned, and are linear in light; or pass "
+        "--no-check"
     )
 
 

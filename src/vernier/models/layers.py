@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -25,7 +24,7 @@ __all__ = [
 ]
 
 
-class Model(nn.Module, ABC):
+class Model(nn.Module):
     """What every network tells about itself, and its way to the form that is executed.
 
     A network whose training form differs from what is executed (collapsible blocks, batch norms
@@ -38,9 +37,9 @@ class Model(nn.Module, ABC):
     size_multiple: int = 1
 
     @property
-    @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor arguments that make this network, without ``scale``."""
+        raise NotImplementedError
 
     @property
     def receptive_radius(self) -> int | None:
@@ -100,7 +99,6 @@ class FusionModel(Model):
     colour: Literal["cube"] = "cube"
     guide_channels: int
 
-    @abstractmethod
     def forward_aligned(self, both: Tensor) -> Tensor:
         """What is added to the upsampled cube, free of branches on the size: it can be traced.
 
@@ -111,6 +109,7 @@ class FusionModel(Model):
         Returns:
             (B, bands, H, W).
         """
+        raise NotImplementedError
 
 
 def is_recording() -> bool:
