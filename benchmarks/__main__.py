@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="of one more network for tiles; can be given several times",
     )
     parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="of hat, grla, psrt the cases that hold it"
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="one round of tiny sizes; give --output and --json"
     )
     arguments = parser.parse_args(argv)
@@ -79,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     Path(folder),
                     arguments.data,
                     arguments.weights,
+                    arguments.only,
                 )
             )
         text = merged(arguments.json, name, section, machine)

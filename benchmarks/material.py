@@ -31,6 +31,7 @@ class Settings:
         folder: for temporary files.
         data: folder of training pictures; None makes some.
         weights: files of networks to measure beside those that come with the package.
+        only: pattern that a network's case must hold to be measured.
     """
 
     repeats: int
@@ -39,6 +40,7 @@ class Settings:
     folder: Path
     data: Path | None
     weights: Sequence[Path] = ()
+    only: str = ""
 
     @property
     def lr_size(self) -> tuple[int, int]:

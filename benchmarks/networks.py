@@ -10,6 +10,7 @@ import copy
 import importlib
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -116,7 +117,7 @@ def compare(
 ) -> Section:
     """A table a case, ``more`` tables of what the limits say, and the machine's limits."""
     tables, limits = [], None
-    for case in cases:
+    for case in (case for case in cases if re.search(settings.only, case.name)):
         built = _build(case)
         macs = complexity(built[0], (built[4].shape[-2], built[4].shape[-1])).macs
         limit_calls = limit_contestants(quick=settings.quick) if limits is None else {}
@@ -147,7 +148,10 @@ def compare(
                 row["memory"] = alone[row["name"]][1] / 2**20
         title_of_table = f"{case.name}: {macs / 1e9:.1f} G multiply-accumulates"
         tables.append(Table(title_of_table, _columns(with_memory=bool(alone)), rows))
-    assert limits is not None
+    if limits is None:
+        raise SystemExit(f"no case holds {settings.only!r}: {', '.join(c.name for c in cases)}")
+    if settings.only:
+        notes = [*notes, f"Not all cases: `--only '{settings.only}'`."]
     notes = [
         *notes,
         f"{settings.threads} threads. Ratios and differences are to the first row of each table. "

@@ -39,7 +39,9 @@ def test_round_trip(shape: tuple[int, ...]) -> None:
     rgb = torch.rand(shape, dtype=torch.float64)
     assert (ycbcr_to_rgb(rgb_to_ycbcr(rgb)) - rgb).abs().max() < 1e-13
     assert (ycbcr_to_rgb(rgb_to_ycbcr(rgb.float())) - rgb).abs().max() < 1e-6
-    assert torch.equal(rgb_to_luma(rgb), rgb_to_ycbcr(rgb)[..., :1, :, :])
+    # A product of a matrix may sum in another order than that of a vector, by where tensors lie.
+    difference = (rgb_to_luma(rgb) - rgb_to_ycbcr(rgb)[..., :1, :, :]).abs().max()
+    assert difference <= 2 * torch.finfo(torch.float64).eps
 
 
 def test_round_trip_of_8_bit_is_exact_after_rounding() -> None:

@@ -105,8 +105,8 @@ def test_upscaler_takes_them() -> None:
     ("settings", "expected"),
     [
         ({"model": "sesr-m5"}, "exact tiles are for GRLA, .* not for SESR"),
-        ({"model": "grla-s", "engine": "openvino"}, "leave engine and device out"),
-        ({"model": "grla-s", "device": "cuda"}, "leave engine and device out"),
+        ({"model": "grla-s", "engine": "openvino"}, "leave out engine and device"),
+        ({"model": "grla-s", "device": "cuda"}, "leave out engine and device"),
         ({"model": "grla-s", "tile": -1}, "tile"),
     ],
 )

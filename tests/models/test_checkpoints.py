@@ -22,6 +22,7 @@ from vernier.models.cards import (
     weights_path,
 )
 from vernier.models.checkpoints import load_model, new_card, save_weights
+from vernier.models.layers import FusionModel
 from vernier.models.registry import create_model, get_entry, list_models
 from vernier.models.sesr import SESR
 
@@ -311,8 +312,10 @@ def test_every_shipped_file_is_what_its_card_says(name: str, scale: int) -> None
     assert get_entry(name).config.items() <= card.config.items()
     model, _ = load_model(name, scale=scale)
     assert model.state_dict().keys() == arrays.keys()
-    lr = torch.full((1, 1, 12, 12), 0.5)
-    assert (model(lr) - 0.5).abs().mean() < 0.05
+    inputs = [torch.full((1, model.channels, 12, 12), 0.5)]
+    if isinstance(model, FusionModel):
+        inputs.append(torch.full((1, model.guide_channels, 12 * scale, 12 * scale), 0.5))
+    assert (model(*inputs) - 0.5).abs().mean() < 0.05
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -75,6 +75,10 @@ class Card:
     notes: str = ""
     wavelengths: Sequence[float] = ()
 
+    def __post_init__(self) -> None:
+        # JSON has lists: what is read back must equal what was written.
+        object.__setattr__(self, "wavelengths", tuple(self.wavelengths))
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
