@@ -39,16 +39,15 @@ class _Fusers:
 
     def choose(
         self, lr: NDArray[Any], guide: NDArray[Any], wavelengths: Sequence[float] | None
-    ) -> Fuser | ClassicalFuser:
+    ) -> tuple[Fuser | ClassicalFuser, tuple[str, ...]]:
+        """And what the user should know of the choice."""
         from vernier.inference.fuser import ClassicalFuser, default_method
 
         if self.stated is not None:
-            return self.stated
+            return self.stated, ()
         method, why = default_method(lr, guide, wavelengths)
         fuser = self.make(method)
-        if isinstance(fuser, ClassicalFuser):
-            show_notes((why,))
-        return fuser
+        return fuser, (why,) if isinstance(fuser, ClassicalFuser) else ()
 
 
 @app.command()
@@ -244,7 +243,7 @@ def _fuse_one(
 
     start = time.perf_counter()
     _check_finite(source, lr)
-    fuser = fusers.choose(lr, guide, like.wavelengths)
+    fuser, notes = fusers.choose(lr, guide, like.wavelengths)
     fuser.check(lr, guide)
     scale = guide.shape[1] // lr.shape[1]
     if stated_scale not in (None, scale):
@@ -256,6 +255,8 @@ def _fuse_one(
     _check_range("guide", guide, "--guide-peak")
     if check:
         check_guide(lr, guide, scale)
+    # Only now: what is refused needs no word on how it would have been fused.
+    show_notes(notes)
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task("fuse", total=None)
         result = fuser.fuse(
