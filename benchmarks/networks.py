@@ -6,7 +6,6 @@ memory in a process of its own, from when the weights are loaded, conversion inc
 
 from __future__ import annotations
 
-import copy
 import importlib
 import json
 import math
@@ -29,9 +28,10 @@ from benchmarks.material import Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave, timing_of
 from vernier.analysis.complexity import complexity
-from vernier.inference.engines.conversion import compile_network, convert_module
+from vernier.inference.engines.conversion import convert_module
+from vernier.inference.engines.execution import compile_network
 from vernier.models.layers import Model
-from vernier.models.registry import family_entry
+from vernier.models.registry import Reconstruction, family_entry
 
 __all__ = ["CONTESTANTS", "Case", "compare", "picture"]
 
@@ -92,8 +92,10 @@ def _call(name: str, built: Built) -> Callable[[], Tensor]:
     bf16 = CONTESTANTS[name] == "bf16"
     if "OpenVINO" in name:
         core = ov.Core()
-        graph = convert_module(copy.deepcopy(to_convert), examples, core, name)
-        execute = compile_network(graph, core, "bf16" if bf16 else "fp32", _reconstruction(module))
+        graph = convert_module(to_convert, examples, core, name, model=module)
+        multiple = getattr(module, "size_multiple", 1)
+        precision = "bf16" if bf16 else "fp32"
+        execute = compile_network(graph, core, precision, _reconstruction(module), multiple)
         return lambda: torch.from_numpy(execute(x.numpy()))
 
     @torch.inference_mode()
@@ -104,7 +106,7 @@ def _call(name: str, built: Built) -> Callable[[], Tensor]:
     return call
 
 
-def _reconstruction(module: nn.Module) -> str | None:
+def _reconstruction(module: nn.Module) -> Reconstruction | None:
     return family_entry(module.architecture).reconstruction if isinstance(module, Model) else None
 
 

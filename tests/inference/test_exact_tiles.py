@@ -94,7 +94,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
 
 def test_upscaler_takes_them() -> None:
-    pixels = np.random.default_rng(0).random((50, 70, 3), np.float32)
+    pixels = np.random.default_rng(0).random((100, 110, 3), np.float32)
     whole = Upscaler("grla-s", engine="torch", tile=None).upscale_array(pixels)
     exact = Upscaler("grla-s", tile=16, exact_tiles=True).upscale_array(pixels)
     apart = Upscaler("grla-s", engine="torch", tile=16).upscale_array(pixels)

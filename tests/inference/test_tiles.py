@@ -13,6 +13,7 @@ from vernier.inference import upscaler as upscaler_module
 from vernier.inference.tiles import (
     MIN_WINDOW,
     available_memory,
+    cut_evenly,
     plan_blended_tiles,
     plan_tiles,
     run_tiles,
@@ -170,6 +171,30 @@ def test_blended_tiles_lie_on_the_grid_and_fade_within_their_windows(
     assert (covered == 1).all()
 
 
+@pytest.mark.parametrize("multiple", [1, 8, 16])
+@pytest.mark.parametrize("halo", [16, 32])
+def test_windows_share_a_length_evenly(multiple: int, halo: int) -> None:
+    for length in (1, 15, 64, 100, 129, 256, 257, 1000):
+        for window in (1, 100, 144, 300):
+            parts = cut_evenly(length, window, halo, multiple)
+            most = max(window // multiple * multiple, 2 * halo + multiple)
+            (starts, ends), cores = zip(*(w for w, _ in parts), strict=True), [c for _, c in parts]
+            assert (starts[0], ends[-1]) == (0, length)
+            assert [c[0] for c in cores] == [0, *(c[1] for c in cores[:-1])]
+            assert cores[-1][1] == length
+            lengths = {end - start for start, end in zip(starts, ends, strict=True)}
+            assert max(lengths) <= most
+            # But for what the last lacks of a multiple they are equal.
+            assert max(lengths) - min(lengths) < multiple
+            assert all(start % multiple == 0 for start in starts)
+            for start, end, (first, last) in zip(starts, ends, cores, strict=True):
+                assert first - start >= halo or start == 0
+                assert end - last >= halo or end == length
+                assert first < last
+            # No fewer would do.
+            assert len(parts) == 1 or (len(parts) - 1) * (most - 2 * halo) < length - 2 * halo
+
+
 def test_blending_leaves_no_seam_and_changes_nothing_where_tiles_agree() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (100, 130, 3)).astype(np.uint8)
     tiles = plan_blended_tiles(100, 130, 48, 16, 16)
@@ -186,9 +211,10 @@ def test_blending_leaves_no_seam_and_changes_nothing_where_tiles_agree() -> None
         return np.full((2 * height, 2 * width, 1), next(grays), np.float32)
 
     run_tiles(flat, pixels.astype(np.float32)[..., :1], values, tiles)
-    assert (np.ptp(values), tiles[0].fade) == (1.0, 8)
-    for axis in (0, 1):
-        assert np.abs(np.diff(values, axis=axis)).max() <= 1 / 16 + 1e-6
+    assert (np.ptp(values), tiles[0].fade, len(tiles)) == (1.0, 8, 6)
+    # Grays of neighbours differ by 1/5, of those below each other by 3/5; fades are 16 pixels long.
+    for axis, difference in ((0, 3 / 5), (1, 1 / 5)):
+        assert np.abs(np.diff(values, axis=axis)).max() <= difference / 16 + 1e-6
 
 
 def test_blending_takes_nothing_from_memory_that_was_never_written() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vernier.analysis.complexity import complexity
-from vernier.inference.tiles import plan_blended_tiles, run_tiles
+from vernier.inference.tiles import Tile, run_tiles
 from vernier.models import hat
 from vernier.models.hat import HAB, HAT, OCAB, relative_position_index
 from vernier.models.hat_official import official_state
@@ -101,8 +100,12 @@ def test_the_tiles_of_the_authors(golden: Path) -> None:
     pixels = padded[0].permute(1, 2, 0).numpy()
     height, width, channels = pixels.shape
     tiles = [
-        replace(tile, fade=0)
-        for tile in plan_blended_tiles(height, width, 16, 8, model.window_size)
+        Tile(
+            window=(max(y - 8, 0), max(x - 8, 0), min(y + 24, height), min(x + 24, width)),
+            core=(y, x, min(y + 16, height), min(x + 16, width)),
+        )
+        for y in range(0, height, 16)
+        for x in range(0, width, 16)
     ]
     assert len(tiles) == 9
 

@@ -17,7 +17,8 @@ from vernier.errors import InputError
 from vernier.imaging.guided import CLASSICAL
 from vernier.imaging.simulation import blur_and_decimate, find_response, make_guide, preset
 from vernier.inference.engines import EngineName, Precision
-from vernier.inference.engines.conversion import ConversionError, compile_network, convert_module
+from vernier.inference.engines.conversion import ConversionError, convert_module
+from vernier.inference.engines.execution import compile_network
 from vernier.inference.tiles import available_memory, plan_tiles, tile_side
 from vernier.models.cards import load_card
 from vernier.models.checkpoints import load_model

@@ -22,7 +22,7 @@ from vernier.models.cards import (
     shipped_weights,
     weight_file,
 )
-from vernier.models.registry import family_entry, list_models
+from vernier.models.registry import Reconstruction, family_entry, list_models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ class Network:
     receptive_radius: int | None
     size_multiple: int
     bf16: bool
-    reconstruction: str | None
+    reconstruction: Reconstruction | None
     sesr: Mapping[str, NDArray[Any]] | None
     module: Callable[[], nn.Module]
 
@@ -120,7 +120,7 @@ def _from_safetensors(path: Path) -> Network:
         scale=card.scale,
         colour=colour,
         receptive_radius=card.receptive_radius,
-        size_multiple=entry.size_multiple,
+        size_multiple=card.config.get("window_size", entry.size_multiple),
         bf16=entry.bf16,
         reconstruction=entry.reconstruction,
         sesr=arrays if card.architecture == "sesr" else None,

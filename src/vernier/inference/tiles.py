@@ -8,8 +8,8 @@ at the border is moved inward instead. All windows have one shape, and none is s
 order of summation, for small images, and the last bit would differ.
 
 A network that sees the whole picture (attention, pooled statistics) gives another result in every
-tiling. Its windows start on the grid of its attention windows, are as wide as their place in the
-picture allows, and their cores are faded into each other, so that no seam is seen.
+tiling. Its windows start on the grid of its attention windows, share the picture evenly, and their
+cores are faded into each other, so that no seam is seen.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ __all__ = [
     "MIN_WINDOW",
     "Tile",
     "available_memory",
+    "cut_evenly",
     "plan_blended_tiles",
     "plan_tiles",
     "run_tiles",
@@ -77,25 +79,45 @@ def plan_blended_tiles(height: int, width: int, side: int, halo: int, multiple: 
     """The same for a network that sees everything: aligned to its grid, and faded.
 
     Args:
-        height, width, side: as in `plan_tiles`; ``side`` is brought to a multiple.
+        height, width: as in `plan_tiles`.
+        side: of a core, brought to a multiple; where the picture ends a core is as much longer as
+            the halo there is missing.
         halo: LR pixels that a window reaches beyond its core, brought to a multiple; half of it
             is used for fading, the rest is context only.
         multiple: what the network pads sizes to, its attention window.
     """
     side, halo = (max(-(-length // multiple) * multiple, multiple) for length in (side, halo))
     return [
-        Tile(
-            window=(
-                max(y - halo, 0),
-                max(x - halo, 0),
-                min(y + side + halo, height),
-                min(x + side + halo, width),
-            ),
-            core=(y, x, min(y + side, height), min(x + side, width)),
-            fade=halo // 2,
-        )
-        for y in range(0, height, side)
-        for x in range(0, width, side)
+        Tile(window=(top, left, bottom, right), core=(y0, x0, y1, x1), fade=halo // 2)
+        for (top, bottom), (y0, y1) in cut_evenly(height, side + 2 * halo, halo, multiple)
+        for (left, right), (x0, x1) in cut_evenly(width, side + 2 * halo, halo, multiple)
+    ]
+
+
+def cut_evenly(
+    length: int, window: int, halo: int, multiple: int
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """One dimension in windows of one length, which overlap by two halos or more.
+
+    Args:
+        length: pixels.
+        window: the most that one may have; at least three halos, else it is made so.
+        halo: pixels that a window reaches beyond its core, except where the picture ends.
+        multiple: windows begin at its multiples; ``halo`` is one.
+
+    Returns:
+        (start, end) of each window and of its core. Only the last window may be shorter, by what
+        ``length`` lacks of a multiple.
+    """
+    window = max(window // multiple * multiple, 2 * halo + multiple)
+    count = max(1, -(-(length - 2 * halo) // (window - 2 * halo)))
+    window = -(-(length + (count - 1) * 2 * halo) // (count * multiple)) * multiple
+    last = -(-max(length - window, 0) // multiple) * multiple
+    starts = [min(i * (window - 2 * halo), last) for i in range(count)]
+    cores = [0, *(start + halo for start in starts[1:]), length]
+    return [
+        ((start, min(start + window, length)), (cores[i], cores[i + 1]))
+        for i, start in enumerate(starts)
     ]
 
 
@@ -121,40 +143,48 @@ def run_tiles(
     Args:
         run: (h, w, C) pixels to (h * scale, w * scale, C).
         pixels: (H, W, C).
-        result: (H * scale, W * scale, C), overwritten; no other array is as large.
+        result: (H * scale, W * scale, C), overwritten; of other arrays the largest is as high as a
+            tile.
         tiles: see `plan_tiles`.
         progress: called with (tiles done, tiles).
     """
     scale = result.shape[0] // pixels.shape[0]
-    for done, tile in enumerate(tiles, start=1):
-        top, left, bottom, right = tile.window
-        y0, x0, y1, x1 = tile.core
-        upscaled = run(np.ascontiguousarray(pixels[top:bottom, left:right]))
-        above, before = min(tile.fade, y0), min(tile.fade, x0)
-        y0, x0 = y0 - above, x0 - before
-        target = result[y0 * scale : y1 * scale, x0 * scale : x1 * scale]
-        new = upscaled[
-            (y0 - top) * scale : (y1 - top) * scale, (x0 - left) * scale : (x1 - left) * scale
-        ]
-        if tile.fade:
-            new = _faded(target, new, above * scale, before * scale)
-        target[...] = new
-        if progress:
-            progress(done, len(tiles))
+    done = 0
+    for (y0, y1, fade), row in groupby(tiles, lambda t: (t.core[0], t.core[2], t.fade)):
+        above = min(fade, y0)
+        target = result[(y0 - above) * scale : y1 * scale]
+        # A row is put together before it fades into the rows above: tile by tile a seam would be
+        # left where four of them meet.
+        strip = np.empty(target.shape, np.float32) if fade else target
+        for tile in row:
+            top, left, bottom, right = tile.window
+            x0, x1 = tile.core[1], tile.core[3]
+            before = min(fade, x0)
+            upscaled = run(np.ascontiguousarray(pixels[top:bottom, left:right]))
+            new = upscaled[
+                (y0 - above - top) * scale : (y1 - top) * scale,
+                (x0 - before - left) * scale : (x1 - left) * scale,
+            ]
+            place = strip[:, (x0 - before) * scale : x1 * scale]
+            place[...] = _faded(place, new, before * scale, axis=1)
+            done += 1
+            if progress:
+                progress(done, len(tiles))
+        if fade:
+            whole = _faded(target, strip, above * scale, axis=0)
+            target[...] = np.rint(whole) if np.issubdtype(target.dtype, np.integer) else whole
 
 
-def _faded(old: NDArray[Any], new: NDArray[Any], above: int, before: int) -> NDArray[Any]:
-    """From ``old`` to ``new`` over the first rows and columns."""
-    rows, columns = np.ones(old.shape[0], np.float32), np.ones(old.shape[1], np.float32)
-    rows[:above] = (np.arange(above) + 0.5) / max(above, 1)
-    columns[:before] = (np.arange(before) + 0.5) / max(before, 1)
-    share = rows[:, None, None] * columns[None, :, None]
+def _faded(old: NDArray[Any], new: NDArray[Any], length: int, axis: int) -> NDArray[Any]:
+    """From ``old`` to ``new`` over the first rows or columns."""
+    if not length:
+        return new
+    share = np.ones(old.shape[axis], np.float32)
+    share[:length] = (np.arange(length) + 0.5) / length
+    share = np.expand_dims(share, (1 - axis, 2))
     # Beyond the fade nothing may have been written yet, not even a number.
     old = np.where(share < 1, old, new)
-    mixed: NDArray[Any] = old + share * (new.astype(np.float32) - old)
-    if np.issubdtype(old.dtype, np.integer):
-        mixed = np.rint(mixed)
-    faded: NDArray[Any] = mixed.astype(old.dtype)
+    faded: NDArray[Any] = old + share * (new - old)
     return faded
 
 

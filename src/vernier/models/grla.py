@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from vernier.models.layers import (
     SRModel,
     is_recording,
+    is_tracing,
     pad_to_multiple,
     window_merge,
     window_partition,
@@ -141,6 +142,9 @@ class WindowAttention(nn.Module):
             q, k, v = self.heads.split(x)
             context = k.softmax(-2).transpose(-1, -2) @ v
             return self.heads.merge(q @ (context * scale))
+        if is_tracing():
+            q, k, v = map(self.heads.by_head, self.heads.separate(x))
+            return self.heads.merge(F.scaled_dot_product_attention(q, k, v, scale=scale))
         # Torch's kernel for CPUs takes 1.4 times as long for 11 channels as for 12.
         multiple = 4 if _executes_on_cpu(x) else 1
         q, k, v = self.heads.split(x, multiple=multiple)
@@ -444,11 +448,11 @@ def replace_local_features(
 
 def pointwise(conv: nn.Conv2d, *maps: Tensor) -> Tensor:
     """The 1x1 convolution of maps (B, C, H, W) beside each other, channels last in memory."""
-    if not _executes_on_cpu(maps[0]):
+    if not _executes_on_cpu(maps[0]) and not is_tracing():
         y: Tensor = conv(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
         return y
-    # On CPUs torch multiplies channels-last pictures faster than it convolves them, and maps that
-    # are added up need not be joined.
+    # CPUs multiply channels-last pictures faster than they convolve them, and maps that are added
+    # up need not be joined.
     weights = torch.split(conv.weight.flatten(1), [each.shape[1] for each in maps], 1)
     total = F.linear(maps[0].permute(0, 2, 3, 1), weights[0], conv.bias)
     for each, weight in zip(maps[1:], weights[1:], strict=True):

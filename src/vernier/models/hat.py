@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import torch
@@ -33,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vernier.models.layers import SRModel, pad_to_multiple
+from vernier.models.layers import SRModel, is_tracing, pad_to_multiple
 
 __all__ = ["HAT", "relative_position_index"]
 
@@ -45,6 +46,9 @@ _NUM_FEAT = 64
 _TAIL_RADIUS = 3
 # Added to the logits of pixels that only the shift brought together.
 _MASKED = -100.0
+# A traced OCAB attends in so many parts: keys and values of all windows would be the most that a
+# graph holds at once.
+_TRACED_PARTS = 4
 # Picture sizes whose windows are remembered.
 _REMEMBERED = 16
 
@@ -141,7 +145,7 @@ def _cut(batch: int, height: int, width: int, size: int, shift: int) -> _Cut:
         masks = [None, *(_MASKED * t for t in (*torn, torn[0] | torn[1]))]
     groups = [group.flatten(0, 2) for group in groups]
     # A traced graph is for every size: it must not remember which groups were empty in this one.
-    if not _tracing():
+    if not is_tracing():
         masks = [mask for mask, group in zip(masks, groups, strict=True) if len(group)]
         groups = [group for group in groups if len(group)]
     order = torch.cat([group.flatten() for group in groups])
@@ -170,6 +174,13 @@ def _parts(x: Tensor, size: int | None) -> Sequence[Tensor]:
     return [x] if size is None else x.tensor_split(max(1, math.ceil(x.shape[0] / size)))
 
 
+def _traced_parts(x: Tensor) -> Sequence[Tensor]:
+    """The same in a graph for every size: always so many parts, of which some may be empty."""
+    rows = x.shape[0]
+    bounds = [rows * i // _TRACED_PARTS for i in range(_TRACED_PARTS + 1)]
+    return [x[start:stop] for start, stop in pairwise(bounds)]
+
+
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``F.linear``, (..., C) -> (..., N).
 
@@ -178,7 +189,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     channels = x.shape[-1]
     rows = x.numel() // channels
-    if x.device.type != "cpu" or x.dtype != torch.float32 or rows % 16 or _tracing():
+    if x.device.type != "cpu" or x.dtype != torch.float32 or rows % 16 or is_tracing():
         return F.linear(x, weight, bias)
     pictures = _nchw(x.reshape(16, rows // 16, 1, channels))
     y = F.conv2d(pictures, weight[:, :, None, None], bias)
@@ -281,6 +292,13 @@ class _AttentionWeights:
     qkv_bias: Tensor
     proj: Tensor
 
+    def project(self, x: Tensor) -> Sequence[Tensor]:
+        """(..., C) -> queries, keys and values, (..., heads * D) each."""
+        if is_tracing():
+            # Other engines copy what is cut from one product.
+            return [_linear(x, *each) for each in zip(self.qkv, self.qkv_bias, strict=True)]
+        return _linear(x, self.qkv.flatten(0, 1), self.qkv_bias.flatten()).chunk(3, dim=-1)
+
 
 class _BiasedAttention(nn.Module):
     """Multi-head attention with a learned bias for every relative position of query and key."""
@@ -306,7 +324,7 @@ class _BiasedAttention(nn.Module):
         dtype = _compute_dtype(self.qkv.weight)
         sources = [self.relative_position_bias_table, *self.qkv.parameters(), self.proj.weight]
         trained = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
-        if trained or _tracing() or torch.compiler.is_compiling():
+        if trained or is_tracing() or torch.compiler.is_compiling():
             return self._prepare(positions, dtype)
         versions = [(s.data_ptr(), None if s.is_inference() else s._version) for s in sources]
         key = (versions, positions.device, dtype)
@@ -321,7 +339,7 @@ class _BiasedAttention(nn.Module):
         bias = table.T.reshape(1, self.num_heads, *positions.shape)
         heads = (self.num_heads, self.head_dim)
         # Counted or exported, a network is as wide as it is on paper.
-        on_paper = _tracing() or positions.device.type == "meta"
+        on_paper = is_tracing() or positions.device.type == "meta"
         padding = 0 if on_paper else -self.head_dim % 8
         weight, qkv_bias = self.qkv.weight, self.qkv.bias
         if qkv_bias is None:
@@ -340,7 +358,8 @@ class _BiasedAttention(nn.Module):
 
         ``bias`` is the weights', with or without a mask.
         """
-        q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))
+        width = weights.proj.shape[1] // self.num_heads
+        q, k, v = (x.view(*x.shape[:2], self.num_heads, width).transpose(1, 2) for x in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v, bias, scale=self.head_dim**-0.5)
         return _linear(y.transpose(1, 2).flatten(2), weights.proj, self.proj.bias)
 
@@ -355,12 +374,11 @@ class WindowAttention(_BiasedAttention):
 
     def forward(self, x: Tensor, cut: _Cut, grid: _Grid) -> Tensor:
         weights = self.prepared(grid.positions)
-        qkv, qkv_bias = weights.qkv.flatten(0, 1), weights.qkv_bias.flatten()
         windows = []
         for group, mask in zip(cut.groups, cut.masks, strict=True):
             bias = weights.bias if mask is None else weights.bias + mask.to(weights.bias.dtype)
             for index in _parts(group, grid.windows_at_once):
-                q, k, v = _linear(_gather(x, index, cut.run), qkv, qkv_bias).chunk(3, dim=-1)
+                q, k, v = weights.project(_gather(x, index, cut.run))
                 windows.append(self.attend(q, k, v, weights, bias))
         return _merge(windows, cut, x.shape)
 
@@ -427,19 +445,20 @@ class OCAB(_BiasedAttention):
         weights = self.prepared(grid.key_positions)
         normed = self.norm1(x)
         # Beyond the picture keys and values are zero, which the queries do attend to.
-        kv = _linear(normed, weights.qkv[1:].flatten(0, 1), weights.qkv_bias[1:].flatten())
-        kv = F.pad(kv, (0, 0, *4 * (self.margin,)))
+        k, v = (
+            F.pad(_linear(normed, weights.qkv[i], weights.qkv_bias[i]), (0, 0, *4 * (self.margin,)))
+            for i in (1, 2)
+        )
         windows = []
         (queries,) = grid.plain.groups
-        for index, keys in zip(
-            _parts(queries, grid.windows_at_once),
-            _parts(grid.keys, grid.windows_at_once),
-            strict=True,
-        ):
+        parts = (_parts(each, grid.windows_at_once) for each in (queries, grid.keys))
+        if is_tracing():
+            parts = (_traced_parts(each) for each in (queries, grid.keys))
+        for index, keys in zip(*parts, strict=True):
             q = _gather(normed, index, grid.plain.run)
             q = _linear(q, weights.qkv[0], weights.qkv_bias[0])
-            k, v = _gather(kv, keys, grid.key_run).chunk(2, dim=-1)
-            windows.append(self.attend(q, k, v, weights, weights.bias))
+            our_k, our_v = (_gather(each, keys, grid.key_run) for each in (k, v))
+            windows.append(self.attend(q, our_k, our_v, weights, weights.bias))
         x = x + _merge(windows, grid.plain, x.shape)
         detail: Tensor = self.mlp(self.norm2(x), grid.pixels_at_once)
         return x + detail
@@ -697,7 +716,7 @@ class HAT(SRModel):
 
     def _budget(self, x: Tensor) -> int | None:
         """Bytes that what is computed at once may take; None = any."""
-        if torch.is_grad_enabled() or _tracing() or x.device.type == "meta":
+        if torch.is_grad_enabled() or is_tracing() or x.device.type == "meta":
             return None
         return self.memory_budget or (2**26 if x.device.type == "cpu" else 2**29)
 
@@ -713,7 +732,7 @@ class HAT(SRModel):
     def _grid(self, x: Tensor) -> _Grid:
         """How ``x``, (B, H, W, C), is cut into windows."""
         batch, height, width, _ = x.shape
-        if _tracing():
+        if is_tracing():
             return self._new_grid(batch, height, width, x.device)
         key = (batch, height, width, x.device)
         if key not in self._grids:
@@ -751,11 +770,6 @@ class HAT(SRModel):
             positions.to(device),
             key_positions.to(device),
         )
-
-
-def _tracing() -> bool:
-    # torch's stubs leave this out.
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _compute_dtype(weight: Tensor) -> torch.dtype:

@@ -16,6 +16,7 @@ __all__ = [
     "Model",
     "SRModel",
     "is_recording",
+    "is_tracing",
     "pad_to_multiple",
     "reflected_indices",
     "upsample_bicubic",
@@ -112,10 +113,15 @@ class FusionModel(Model):
         raise NotImplementedError
 
 
-def is_recording() -> bool:
-    """Whether torch records what runs, to be executed by another engine at any size."""
+def is_tracing() -> bool:
+    """Whether torch traces what runs, into a graph for another engine that serves every size."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return tracing or torch.compiler.is_compiling()
+    return tracing
+
+
+def is_recording() -> bool:
+    """Whether torch traces or compiles what runs, to execute it at other sizes too."""
+    return is_tracing() or torch.compiler.is_compiling()
 
 
 def pad_to_multiple(
@@ -137,7 +143,7 @@ def pad_to_multiple(
         return F.pad(x, (0, right, 0, below), mode="reflect")
     rows = reflected_indices(height, below, x.device)
     columns = reflected_indices(width, right, x.device)
-    return x[..., rows, :][..., columns]
+    return x.index_select(-2, rows).index_select(-1, columns)
 
 
 def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:

@@ -36,6 +36,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vernier.models.layers import is_tracing
+
 __all__ = [
     "GRBFAttention",
     "Heads",
@@ -45,6 +47,7 @@ __all__ = [
     "efficient_attention",
     "elementwise_attention",
     "grbf_attention",
+    "grbf_attention_side_by_side",
     "grbf_moments",
     "grbf_readout",
     "merge_moments",
@@ -166,6 +169,38 @@ def grbf_attention(
     """
     moments = grbf_moments(k, v, order=order, gamma=gamma, key_prior=key_prior, normalise=normalise)
     return grbf_readout(q, moments, gamma=gamma, normalise=normalise)
+
+
+def grbf_attention_side_by_side(
+    q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, gamma: float
+) -> Tensor:
+    """`grbf_attention` in first order, without a prior, of heads that lie side by side.
+
+    Products with block-diagonal matrices keep the heads apart, so that none is copied out. They
+    multiply by many zeros, and yet take half the time where every copy is a pass through memory.
+
+    Args:
+        q, k, v: (B, N, C), of each head C / num_heads neighbouring channels.
+        num_heads, gamma: as in `grbf_attention`.
+
+    Returns:
+        (B, N, C), in the dtype of q.
+    """
+    with _without_autocast(q):
+        queries, keys, values = map(_at_least_float32, (q, k, v))
+        tokens, channels = q.shape[-2:]
+        head = torch.arange(channels, device=q.device) // (channels // num_heads)
+        # (C, heads): sums the channels of a head; transposed it gives each of them what is its.
+        by_head = (head[:, None] == torch.arange(num_heads, device=q.device)).to(queries.dtype)
+
+        def unit(x: Tensor) -> Tensor:
+            return x * (torch.rsqrt((x * x) @ by_head + _NORM_EPS) @ by_head.T)
+
+        queries, keys = unit(queries), unit(keys)
+        context = keys.transpose(-1, -2) @ (values * (2 * gamma / tokens)) * (by_head @ by_head.T)
+        weights = 1 + (queries * (2 * gamma * keys.mean(-2, keepdim=True))) @ by_head
+        result = queries @ context + values.mean(-2, keepdim=True)
+        return (result * (weights.reciprocal() @ by_head.T)).to(q.dtype)
 
 
 def efficient_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -301,6 +336,12 @@ class GRBFAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) tokens -> (B, N, C)."""
+        if is_tracing() and self.order == 1 and self.key_prior == "none":
+            q, k, v = self.heads.separate(x)
+            heads = self.heads.num_heads
+            y = grbf_attention_side_by_side(q, k, v, num_heads=heads, gamma=self.gamma)
+            projected: Tensor = self.heads.proj(y)
+            return projected
         q, k, v = self.heads.split(x)
         return self.heads.merge(self.readout(q, self.moments(k, v)))
 
@@ -369,6 +410,16 @@ class Heads(nn.Module):
         """
         q, k, v = self.project(x, "qkv", multiple=multiple)
         return q, k, v
+
+    def separate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, N, C) -> q, k, v, each (B, N, C) of its own, heads side by side."""
+        biases = [None] * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
+        q, k, v = map(F.linear, [x] * 3, self.qkv.weight.chunk(3), biases)
+        return q, k, v
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, d), a view."""
+        return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
 
     def project(
         self, x: Tensor, which: Literal["q", "kv", "qkv"], *, multiple: int = 1

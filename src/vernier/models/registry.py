@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "ModelEntry",
+    "Reconstruction",
     "build",
     "create_model",
     "family_entry",
@@ -25,6 +26,21 @@ __all__ = [
     "list_models",
     "nearest",
 ]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The layers that make the picture from the features.
+
+    Attributes:
+        layer: name of the first of them.
+        radius: LR pixels on each side that a pixel depends on in them; None = not known. Known, it
+            tells too that the network extends its input, and nothing later, to multiples of its
+            ``size_multiple`` by reflection.
+    """
+
+    layer: str
+    radius: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,8 +60,7 @@ class ModelEntry:
         receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
         target: "module:class" that builds it.
         bf16: computing it in bfloat16 was measured to cost less than 0.01 dB.
-        reconstruction: name of the first layer that makes the picture from the features, which
-            stays in float32 then; None = the last convolution.
+        reconstruction: what stays in float32 then; None = the last convolution.
     """
 
     name: str
@@ -58,7 +73,7 @@ class ModelEntry:
     receptive_radius: int | None
     target: str
     bf16: bool = False
-    reconstruction: str | None = None
+    reconstruction: Reconstruction | None = None
 
     def constructor(self) -> type[Model]:
         """The model's class; imports torch."""
@@ -120,7 +135,7 @@ def _grla(name: str, window_size: int, config: Mapping[str, Any]) -> ModelEntry:
         receptive_radius=None,
         target="vernier.models.grla:GRLA",
         bf16=True,
-        reconstruction="last.0",
+        reconstruction=Reconstruction("last"),
     )
 
 
@@ -159,7 +174,8 @@ def _hat(name: str, embed_dim: int, groups: int, compress: int, squeeze: int) ->
         # Channel attention pools over the whole picture.
         receptive_radius=None,
         target="vernier.models.hat:HAT",
-        reconstruction="conv_after_body",
+        # Three convolutions of the LR picture, and one of every larger resolution.
+        reconstruction=Reconstruction("conv_after_body", radius=4),
     )
 
 

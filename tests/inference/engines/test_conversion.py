@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vernier.inference.engines import conversion
-from vernier.inference.engines.conversion import compile_network, convert, convert_module
+from vernier.inference.engines.conversion import convert
 from vernier.inference.networks import networks_of
 from vernier.models import create_model
 
@@ -20,9 +20,9 @@ def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     names: list[str] = []
     original = conversion._traced
 
-    def note(module: Any, examples: Any, core: ov.Core, name: str) -> ov.Model:
+    def note(module: Any, example: Any, name: str) -> ov.Model:
         names.append(name)
-        return original(module, examples, core, name)
+        return original(module, example, name)
 
     monkeypatch.setattr(conversion, "_traced", note)
     monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "cache"))
@@ -94,77 +94,3 @@ def test_only_the_newest_are_kept(
         result(edsr(seed))
     assert len(list((tmp_path / "cache").glob("*.xml"))) == 2
     assert len(list((tmp_path / "cache").glob("*.bin"))) == 2
-
-
-class Network(torch.nn.Module):
-    """The picture's own values reach the result through the reconstruction's skip."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = torch.nn.Conv2d(3, 16, 3, padding=1)
-        self.body = torch.nn.Conv2d(16, 16, 3, padding=1)
-        self.before_last = torch.nn.Conv2d(16, 16, 3, padding=1)
-        self.last = torch.nn.Conv2d(16, 3, 3, padding=1)
-
-    def forward(self, lr: torch.Tensor) -> torch.Tensor:
-        shallow = self.first(lr)
-        deep = self.body(shallow).relu()
-        result: torch.Tensor = self.last(self.before_last(deep) + deep) + lr.mean() + lr
-        return result
-
-
-@pytest.mark.parametrize("reconstruction", [None, "before_last", "first", "no such layer"])
-def test_in_bf16_the_reconstruction_is_exact(reconstruction: str | None) -> None:
-    torch.manual_seed(0)
-    network = Network().eval()
-    lr = torch.rand(1, 3, 20, 30)
-    core = ov.Core()
-    graph = convert_module(network, [(lr,), (lr[..., :7, :9],)], core, "test")
-    with torch.inference_mode():
-        expected = network(lr).numpy()
-        # What is rounded if the body is: its result, and nothing after.
-        deep = network.body(network.first(lr).bfloat16().float()).relu().bfloat16().float()
-        bound = float(
-            (network.last(deep) - network.last(network.body(network.first(lr)).relu())).abs().max()
-        )
-    pixels = lr.numpy()
-    np.testing.assert_allclose(compile_network(graph, core, "fp32")(pixels), expected, atol=1e-5)
-    error = np.abs(compile_network(graph, core, "bf16", reconstruction)(pixels) - expected).max()
-    if reconstruction == "first":
-        assert error < 1e-5
-    else:
-        assert error < 6 * bound + 1e-4
-    plain = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        assert error < np.abs(plain([pixels])[0] - expected).max()
-    # Other sizes than that of the example.
-    small = lr[..., :5, :3].numpy()
-    again = compile_network(graph, core, "bf16", reconstruction)(small)
-    with torch.inference_mode():
-        np.testing.assert_allclose(again, network(lr[..., :5, :3]).numpy(), atol=0.02)
-
-
-def test_in_bf16_the_first_layer_that_all_else_is_added_to_is_exact() -> None:
-    """Without a body nothing is rounded, though the body's first layer is the same."""
-    torch.manual_seed(0)
-    network = Network().eval()
-    torch.nn.init.zeros_(network.before_last.weight)
-
-    class Residual(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.body = network.first, network.body
-            self.before_last, self.last = network.before_last, network.last
-
-        def forward(self, lr: torch.Tensor) -> torch.Tensor:
-            shallow = self.first(lr)
-            y: torch.Tensor = self.last(self.before_last(self.body(shallow)) + shallow)
-            return y
-
-    core = ov.Core()
-    lr = torch.rand(1, 3, 20, 30)
-    graph = convert_module(Residual().eval(), [(lr,), (lr[..., :7, :9],)], core, "test")
-    with torch.inference_mode():
-        expected = Residual()(lr).numpy()
-    computed = compile_network(graph, core, "bf16", "before_last")(lr.numpy())
-    np.testing.assert_allclose(computed, expected, atol=1e-5)

@@ -19,7 +19,8 @@ from openvino import opset13 as op
 
 from vernier.imaging.bicubic import peak_value
 from vernier.inference.compose import CARRY_RADIUS, Composition, composition
-from vernier.inference.engines.conversion import activation_bytes, compile_network, convert
+from vernier.inference.engines.conversion import convert
+from vernier.inference.engines.execution import activation_bytes, compile_network
 from vernier.inference.networks import Network
 
 __all__ = ["OpenVINOEngine"]
@@ -69,7 +70,7 @@ class OpenVINOEngine:
         measured = self._network.activation_bytes()
         if self._network.sesr is not None:
             return measured
-        return max(measured, activation_bytes(self._converted, self._network.channels))
+        return max(measured, activation_bytes(self._converted))
 
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         edge = ((CARRY_RADIUS, CARRY_RADIUS), (CARRY_RADIUS, CARRY_RADIUS), (0, 0))
@@ -90,7 +91,11 @@ class OpenVINOEngine:
         precision = self.precision(pixels.dtype)
         if precision not in self._networks:
             self._networks[precision] = compile_network(
-                self._converted, self._core, precision, self._network.reconstruction
+                self._converted,
+                self._core,
+                precision,
+                self._network.reconstruction,
+                self._network.size_multiple,
             )
         mix = composition(pixels.shape[2], self._network.colour, self._network.scale)
         matrix = mix.input_matrix / np.float32(peak_value(pixels.dtype))
