@@ -58,12 +58,15 @@ def _resident() -> int:
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
-def ask(module: str, question: Mapping[str, Any]) -> Any:
-    """What ``python -m module`` prints as JSON, given the question as JSON.
+def ask(module: str, question: Mapping[str, Any], times: int = 1) -> list[Any]:
+    """What ``python -m module`` prints as JSON, given the question as JSON, by that many processes.
 
-    Tracing a network is part of what is measured: nothing comes from the user's cache.
+    Tracing a network is part of what the first measures: nothing comes from the user's cache.
     """
+    command = [sys.executable, "-m", module, json.dumps(question)]
     with tempfile.TemporaryDirectory() as cache:
-        command = [sys.executable, "-m", module, json.dumps(question)]
         environment = os.environ | {"VERNIER_CACHE": cache}
-        return json.loads(subprocess.check_output(command, text=True, cwd=ROOT, env=environment))
+        return [
+            json.loads(subprocess.check_output(command, text=True, cwd=ROOT, env=environment))
+            for _ in range(times)
+        ]

@@ -40,7 +40,7 @@ def run(settings: Settings) -> Section:
             ("hat", 128, 2),
             ("hat", 256, 0),
             ("hat-l", 64, 2),
-            ("hat-l", 128, 0),
+            ("hat-l", 128, 1),
             ("hat-l", 256, 0),
         ]
         cases = [

@@ -167,7 +167,7 @@ def _cases(settings: Settings) -> list[_Case]:
 def _memory(settings: Settings) -> Table:
     rows = []
     for case in _cases(settings):
-        found = ask("benchmarks.tiles", {**asdict(case), "threads": settings.threads})
+        (found,) = ask("benchmarks.tiles", {**asdict(case), "threads": settings.threads})
         peak, output = found.pop("peak") / 2**20, found.pop("output") / 2**20
         rows.append(
             {

@@ -118,7 +118,8 @@ def _fingerprint(module: nn.Module, model: Model) -> str:
     facts = [model.architecture, model.scale, model.config, type(module).__name__]
     versions = [__version__, ov.__version__, torch.__version__]
     found = hashlib.sha256(json.dumps([facts, versions], default=str).encode())
-    for file in sorted((Path(__file__).parents[2] / "models").glob("*.py")):
+    code = [Path(__file__), *sorted((Path(__file__).parents[2] / "models").glob("*.py"))]
+    for file in code:
         found.update(file.read_bytes())
     for key, tensor in model.state_dict().items():
         found.update(key.encode())
