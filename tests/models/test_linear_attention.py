@@ -20,6 +20,7 @@ from vernier.models.linear_attention import (
     efficient_attention,
     elementwise_attention,
     grbf_attention,
+    grbf_attention_side_by_side,
     grbf_moments,
     grbf_readout,
     merge_moments,
@@ -333,3 +334,35 @@ def test_pairs_of_parameters_are_tried() -> None:
         layer(torch.randn(1, 5, 8)).sum().backward()
         assert layer.heads.qkv.weight.grad is not None
         assert layer.heads.qkv.weight.grad.isfinite().all()
+
+
+@given(
+    tokens=st.integers(1, 40),
+    heads=st.sampled_from([1, 2, 5]),
+    width=st.integers(1, 7),
+    scale=st.sampled_from([1e-6, 1.0, 1e4]),
+)
+@settings(max_examples=40, deadline=None)
+def test_heads_that_lie_side_by_side_attend_apart(
+    tokens: int, heads: int, width: int, scale: float
+) -> None:
+    q, k, v = qkv(2, tokens, heads * width, scale=scale)
+    k[:, 0] = 0
+    gamma = 0.5 / math.sqrt(width)
+
+    def apart(x: Tensor) -> Tensor:
+        return x.view(2, tokens, heads, width).transpose(1, 2)
+
+    expected = grbf_attention(*map(apart, (q, k, v)), gamma=gamma).transpose(1, 2).flatten(2)
+    found = grbf_attention_side_by_side(q, k, v, num_heads=heads, gamma=gamma)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_heads_side_by_side_are_summed_in_float32_under_autocast() -> None:
+    q, k, v = (x.bfloat16() for x in qkv(1, 5000, 10))
+    expected = grbf_attention_side_by_side(*(x.double() for x in (q, k, v)), num_heads=2, gamma=0.2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = grbf_attention_side_by_side(q, k, v, num_heads=2, gamma=0.2)
+    assert found.dtype == torch.bfloat16
+    # Nothing but the result is rounded.
+    torch.testing.assert_close(found, expected.bfloat16(), rtol=2**-7, atol=1e-6)

@@ -177,7 +177,7 @@ def grbf_attention_side_by_side(
     """`grbf_attention` in first order, without a prior, of heads that lie side by side.
 
     Products with block-diagonal matrices keep the heads apart, so that none is copied out. They
-    multiply by many zeros, and yet take half the time where every copy is a pass through memory.
+    multiply by many zeros, and yet take less time where every copy is a pass through memory.
 
     Args:
         q, k, v: (B, N, C), of each head C / num_heads neighbouring channels.
