@@ -69,7 +69,7 @@ def run(settings: Settings) -> Section:
 
 def _against_whole(settings: Settings) -> Table:
     sides = (64,) if settings.quick else (64, 128)
-    truth = photograph(*(2 * (320 if settings.quick else 512,)))
+    truth = photograph(*(2 * (420 if settings.quick else 512,)))
     models: list[str | Path] = [*_SHIPPED, *settings.weights]
     rows = [row for model in models for row in _rows(model, truth, sides)]
     columns = [
@@ -143,7 +143,7 @@ class _Case:
 
 def _cases(settings: Settings) -> list[_Case]:
     if settings.quick:
-        return [_Case("tiny group", 2, engine, (64, 96), 32, computed=0) for engine in _ENGINES]
+        return [_Case("tiny group", 2, engine, (120, 224), 32, computed=0) for engine in _ENGINES]
     large, half = (1500, 2000), (750, 1000)
     pictures: list[tuple[int, tuple[int, int], int | Literal["auto"]]] = [
         (2, large, "auto"),
