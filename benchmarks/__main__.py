@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -73,7 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in arguments.suites or SUITES:
         print(name, file=sys.stderr)
         suite = importlib.import_module(f"benchmarks.{name}")
-        with tempfile.TemporaryDirectory(prefix="vernier-benchmarks-") as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="vernier-benchmarks-") as folder,
+            # The user's own converted networks stay.
+            mock.patch.dict(os.environ, {"VERNIER_CACHE": str(Path(folder) / "converted")}),
+        ):
             section = suite.run(
                 Settings(
                     repeats,

@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vernier.models.layers import SRModel, is_tracing, pad_to_multiple
+from vernier.models.layers import SRModel, is_recording, is_tracing, pad_to_multiple
 
 __all__ = ["HAT", "relative_position_index"]
 
@@ -324,7 +324,7 @@ class _BiasedAttention(nn.Module):
         dtype = _compute_dtype(self.qkv.weight)
         sources = [self.relative_position_bias_table, *self.qkv.parameters(), self.proj.weight]
         trained = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
-        if trained or is_tracing() or torch.compiler.is_compiling():
+        if trained or is_recording():
             return self._prepare(positions, dtype)
         versions = [(s.data_ptr(), None if s.is_inference() else s._version) for s in sources]
         key = (versions, positions.device, dtype)

@@ -40,6 +40,7 @@ from vernier.models.kernel_attention import (
 )
 from vernier.models.layers import (
     FusionModel,
+    is_tracing,
     pad_to_multiple,
     upsample_bicubic,
     window_merge,
@@ -490,7 +491,7 @@ class PSRT(FusionModel):
 def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``function(x)`` for (windows, tokens, dim), on a CPU as many windows at a time as the caches
     hold: the logits of a map are a hundred times its size."""
-    if x.device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if x.device.type != "cpu" or is_tracing():
         return function(x)
     windows = max(1, _CHUNK_TOKENS // x.shape[1])
     return torch.cat([function(x[i : i + windows]) for i in range(0, x.shape[0], windows)])

@@ -187,7 +187,7 @@ def test_memory_counts_the_maps_that_are_alive_at_once() -> None:
     assert activation_bytes(graph) == 4 * (3 + 12 + 12)
 
 
-def test_hat_takes_the_memory_that_is_planned() -> None:
+def test_memory_of_hat_is_planned_with_a_quarter_of_the_keys_at_once() -> None:
     """Keys and values of the overlapping windows come in quarters: 2.25 maps each otherwise."""
     torch.manual_seed(0)
     network = HAT(scale=2, embed_dim=180, depths=(2,), num_heads=(6,)).eval()

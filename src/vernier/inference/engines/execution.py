@@ -64,8 +64,9 @@ def compile_network(
 def activation_bytes(graph: ov.Model) -> float:
     """Bytes per LR pixel that the graph's maps take at the worst moment, in float32.
 
-    Of those that are alive at once. The logits of attention are not among them: the CPU plugin
-    computes attention in parts.
+    Of those that are alive at once, in a graph compiled for its size; where sizes are open, up to
+    four times as much was seen. The logits of attention are not among them: the CPU plugin computes
+    attention in parts.
     """
     side = 64
     sized = graph.clone()
