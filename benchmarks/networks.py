@@ -92,10 +92,10 @@ def _call(name: str, built: Built) -> Callable[[], Tensor]:
     bf16 = CONTESTANTS[name] == "bf16"
     if "OpenVINO" in name:
         core = ov.Core()
-        graph = convert_module(to_convert, examples, core, name, model=module)
+        converted = convert_module(to_convert, examples, core, name, model=module)
         multiple = getattr(module, "size_multiple", 1)
         precision = "bf16" if bf16 else "fp32"
-        execute = compile_network(graph, core, precision, _reconstruction(module), multiple)
+        execute = compile_network(converted, core, precision, _reconstruction(module), multiple)
         return lambda: torch.from_numpy(execute(x.numpy()))
 
     @torch.inference_mode()

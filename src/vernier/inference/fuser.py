@@ -376,6 +376,6 @@ def _openvino(network: FusionModel, precision: Precision, name: str) -> _Run:
         (torch.rand(1, channels, rows * multiple, columns * multiple, generator=generator),)
         for rows, columns in ((2, 3), (3, 1))
     ]
-    graph = convert_module(_Aligned(network).eval(), examples, core, name, model=network)
-    execute = compile_network(graph, core, "bf16" if precision == "bf16" else "fp32")
+    converted = convert_module(_Aligned(network).eval(), examples, core, name, model=network)
+    execute = compile_network(converted, core, "bf16" if precision == "bf16" else "fp32")
     return lambda both: torch.from_numpy(execute(both.numpy()))

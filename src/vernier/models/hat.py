@@ -76,7 +76,7 @@ class _Cut:
     Attributes:
         run: how many neighbouring pixels of a row are never torn apart; indices count in runs.
         groups: the windows that share a mask, (windows, runs of a window), int64.
-        masks: what to add to the logits of a group, (window_size**2, window_size**2), or None.
+        masks: what to add to the logits of a group, (1 or windows, 1, queries, keys), or None.
         merge: for every run of the picture, its place among those of all windows.
     """
 
@@ -103,7 +103,7 @@ class _Grid:
         keys: the overlapping windows in the zero-padded picture, (windows, runs), int64.
         key_run: the pixels of a run of ``keys``.
         positions, key_positions: rows of the bias tables for windows and for overlapping windows,
-            (queries, keys).
+            (queries * keys,).
         windows_at_once, pixels_at_once: how many to compute at once; None = all.
     """
 
@@ -135,6 +135,7 @@ def _cut(batch: int, height: int, width: int, size: int, shift: int) -> _Cut:
     index = _window_index(batch, height, width, size, size, run, shift)
     groups = [index]
     masks: list[Tensor | None] = [None]
+    edges: list[Tensor] = []
     if shift:
         # From here on a window's pixels come from the opposite side.
         wrapped = torch.arange(size) >= size - shift
@@ -142,12 +143,20 @@ def _cut(batch: int, height: int, width: int, size: int, shift: int) -> _Cut:
         right = wrapped[None, :].expand(size, size).flatten()
         torn = [side[:, None] != side for side in (right, below)]
         groups = [index[:, :-1, :-1], index[:, :-1, -1:], index[:, -1:, :-1], index[:, -1:, -1:]]
-        masks = [None, *(_MASKED * t for t in (*torn, torn[0] | torn[1]))]
+        torn.append(torn[0] | torn[1])
+        edges = [_MASKED * t[None, None] for t in torn]
+        masks = [None, *edges]
     groups = [group.flatten(0, 2) for group in groups]
     # A traced graph is for every size: it must not remember which groups were empty in this one.
     if not is_tracing():
         masks = [mask for mask, group in zip(masks, groups, strict=True) if len(group)]
         groups = [group for group in groups if len(group)]
+    elif edges:
+        # An attention in a graph takes a megabyte before it computes anything: two, not four.
+        counts = [group.shape[0] for group in groups[1:]]
+        each = [mask.expand(n, -1, -1, -1) for mask, n in zip(edges, counts, strict=True)]
+        masks[1:] = [torch.cat(each)]
+        groups[1:] = [torch.cat(groups[1:])]
     order = torch.cat([group.flatten() for group in groups])
     merge = torch.empty_like(order)
     merge[order] = torch.arange(order.shape[0])
@@ -309,7 +318,7 @@ class _BiasedAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, window_size: int, key_size: int) -> None:
         super().__init__()
         self.num_heads, self.head_dim = num_heads, dim // num_heads
-        self.margin = (key_size - window_size) // 2
+        self.num_queries, self.margin = window_size**2, (key_size - window_size) // 2
         self.relative_position_bias_table = nn.Parameter(
             torch.empty((window_size + key_size - 1) ** 2, num_heads)
         )
@@ -335,8 +344,8 @@ class _BiasedAttention(nn.Module):
         return self._prepared[1]
 
     def _prepare(self, positions: Tensor, dtype: torch.dtype) -> _AttentionWeights:
-        table = self.relative_position_bias_table.to(dtype).index_select(0, positions.flatten())
-        bias = table.T.reshape(1, self.num_heads, *positions.shape)
+        table = self.relative_position_bias_table.to(dtype).index_select(0, positions)
+        bias = table.T.reshape(1, self.num_heads, self.num_queries, -1)
         heads = (self.num_heads, self.head_dim)
         # Counted or exported, a network is as wide as it is on paper.
         on_paper = is_tracing() or positions.device.type == "meta"
@@ -597,6 +606,10 @@ class HAT(SRModel):
         # As integers, whole whatever the weights' type.
         mean = torch.tensor(_MEAN_RGB if channels == 3 else (0,)).view(-1, 1, 1)
         self.register_buffer("mean_by_10000", mean, persistent=False)
+        # Not every engine counts negative rows from the end.
+        for buffer, size in (("positions", window_size), ("key_positions", self.key_size)):
+            rows = relative_position_index(window_size, size) % (window_size + size - 1) ** 2
+            self.register_buffer(buffer, rows.flatten(), persistent=False)
         self.conv_first = nn.Conv2d(channels, embed_dim, 3, padding=1)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed_dim)})
         last = max(1, sum(depths) - 1)
@@ -757,18 +770,13 @@ class HAT(SRModel):
             batch, height + margin, width + margin, self.key_size, size, run
         ).flatten(0, 2)
         plain, shifted = (_cut(batch, height, width, size, shift) for shift in (0, size // 2))
-        # Not every engine counts negative rows from the end.
-        positions, key_positions = (
-            relative_position_index(size, key_size) % (size + key_size - 1) ** 2
-            for key_size in (size, self.key_size)
-        )
         return _Grid(
             plain.to(device),
             shifted.to(device),
             keys.to(device),
             run,
-            positions.to(device),
-            key_positions.to(device),
+            self.get_buffer("positions"),
+            self.get_buffer("key_positions"),
         )
 
 

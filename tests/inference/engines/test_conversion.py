@@ -7,6 +7,7 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from torch.jit._recursive import concrete_type_store
 
 from vernier.inference.engines import conversion
 from vernier.inference.engines.conversion import convert
@@ -36,11 +37,10 @@ def edsr(seed: int = 0) -> Any:
 
 def result(module: Any) -> np.ndarray:
     core = ov.Core()
-    graph = convert(networks_of(module)[2](), core)
+    converted = convert(networks_of(module)[2](), core)
     lr = np.linspace(0, 1, 3 * 20 * 30, dtype=np.float32).reshape(1, 3, 20, 30)
-    output: np.ndarray = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(
-        [lr]
-    )[0]
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    output: np.ndarray = core.compile_model(converted.graph, "CPU", settings)([lr])[0]
     with torch.inference_mode():
         np.testing.assert_allclose(output, module(torch.from_numpy(lr)).numpy(), atol=1e-5)
     return output
@@ -80,10 +80,14 @@ def test_a_damaged_or_unwritable_cache_is_no_obstacle(
     (description,) = (tmp_path / "cache").glob("*.xml")
     description.write_text("<net")
     np.testing.assert_array_equal(result(edsr()), first)
+    for content in (b"", b"1234"):
+        (weights,) = (tmp_path / "cache").glob("*.bin")
+        weights.write_bytes(content)
+        np.testing.assert_array_equal(result(edsr()), first)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "file" / "cache"))
     np.testing.assert_array_equal(result(edsr()), first)
-    assert len(traced) == 3
+    assert len(traced) == 5
 
 
 def test_only_the_newest_are_kept(
@@ -94,3 +98,19 @@ def test_only_the_newest_are_kept(
         result(edsr(seed))
     assert len(list((tmp_path / "cache").glob("*.xml"))) == 2
     assert len(list((tmp_path / "cache").glob("*.bin"))) == 2
+
+
+def test_what_others_did_with_torchscript_stays(traced: list[str]) -> None:
+    class Others(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    result(edsr(0))
+    assert not concrete_type_store.type_store, "tracing leaves nothing behind"
+    scripted = torch.jit.script(Others())
+    known = dict(concrete_type_store.type_store)
+    result(edsr(1))
+    assert len(traced) == 2
+    assert known.items() <= concrete_type_store.type_store.items()
+    for module in (scripted, torch.jit.script(Others())):
+        assert module(torch.zeros(1)) == 1

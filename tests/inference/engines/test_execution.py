@@ -38,7 +38,7 @@ def test_in_bf16_the_reconstruction_is_exact(reconstruction: str | None) -> None
     network = Network().eval()
     lr = torch.rand(1, 3, 20, 30)
     core = ov.Core()
-    graph = convert_module(network, [(lr,), (lr[..., :7, :9],)], core, "test")
+    converted = convert_module(network, [(lr,), (lr[..., :7, :9],)], core, "test")
     with torch.inference_mode():
         expected = network(lr).numpy()
         # What is rounded if the body is: its result, and nothing after.
@@ -48,18 +48,20 @@ def test_in_bf16_the_reconstruction_is_exact(reconstruction: str | None) -> None
         )
     pixels = lr.numpy()
     begins = Reconstruction(reconstruction) if reconstruction else None
-    np.testing.assert_allclose(compile_network(graph, core, "fp32")(pixels), expected, atol=1e-5)
-    error = np.abs(compile_network(graph, core, "bf16", begins)(pixels) - expected).max()
+    np.testing.assert_allclose(
+        compile_network(converted, core, "fp32")(pixels), expected, atol=1e-5
+    )
+    error = np.abs(compile_network(converted, core, "bf16", begins)(pixels) - expected).max()
     if reconstruction == "first":
         assert error < 1e-5
     else:
         assert error < 6 * bound + 1e-4
-    plain = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    plain = core.compile_model(converted.graph, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         assert error < np.abs(plain([pixels])[0] - expected).max()
     # Other sizes than that of the example.
     small = lr[..., :5, :3].numpy()
-    again = compile_network(graph, core, "bf16", begins)(small)
+    again = compile_network(converted, core, "bf16", begins)(small)
     with torch.inference_mode():
         np.testing.assert_allclose(again, network(lr[..., :5, :3]).numpy(), atol=0.02)
 
@@ -83,10 +85,10 @@ def test_in_bf16_the_first_layer_that_all_else_is_added_to_is_exact() -> None:
 
     core = ov.Core()
     lr = torch.rand(1, 3, 20, 30)
-    graph = convert_module(Residual().eval(), [(lr,), (lr[..., :7, :9],)], core, "test")
+    converted = convert_module(Residual().eval(), [(lr,), (lr[..., :7, :9],)], core, "test")
     with torch.inference_mode():
         expected = Residual()(lr).numpy()
-    computed = compile_network(graph, core, "bf16", Reconstruction("before_last"))(lr.numpy())
+    computed = compile_network(converted, core, "bf16", Reconstruction("before_last"))(lr.numpy())
     np.testing.assert_allclose(computed, expected, atol=1e-5)
 
 
@@ -120,9 +122,9 @@ def test_a_reconstruction_in_strips_is_the_whole(
     core = ov.Core()
     lr = torch.rand(1, 3, *size)
     examples = [(torch.rand(1, 3, 24, 32),), (torch.rand(1, 3, 19, 9),)]
-    graph = convert_module(network, examples, core, "test")
+    converted = convert_module(network, examples, core, "test")
     begins = Reconstruction("before", radius=3)
-    whole = compile_network(graph, core, precision, begins, 8)(lr.numpy()).copy()
+    whole = compile_network(converted, core, precision, begins, 8)(lr.numpy()).copy()
     monkeypatch.setattr(execution, "_STRIP_BYTES", 1)
     calls: list[int] = []
     original = execution._Part.__call__
@@ -132,7 +134,7 @@ def test_a_reconstruction_in_strips_is_the_whole(
         return original(part, inputs)
 
     monkeypatch.setattr(execution._Part, "__call__", note)
-    run = compile_network(graph, core, precision, begins, 8)
+    run = compile_network(converted, core, precision, begins, 8)
     for _ in range(2):
         calls.clear()
         np.testing.assert_allclose(run(lr.numpy()), whole, atol=1e-6)
@@ -154,8 +156,8 @@ def test_large_pictures_and_the_first_get_graphs_of_their_own(
     network = Network().eval()
     core = ov.Core()
     lr = torch.rand(1, 3, 20, 30)
-    graph = convert_module(network, [(lr,), (lr[..., :7, :9],)], core, "test")
-    part = execution._Part(graph, core, "f32")
+    converted = convert_module(network, [(lr,), (lr[..., :7, :9],)], core, "test")
+    part = execution._Part(converted.graph, core, "f32", None)
     compiled: list[bool] = []
     original = ov.Core.compile_model
 
@@ -183,8 +185,8 @@ def test_memory_counts_the_maps_that_are_alive_at_once() -> None:
             return narrow.flatten(2).cos().view(narrow.shape) * lr
 
     lr = torch.rand(1, 3, 20, 30)
-    graph = convert_module(Branches().eval(), [(lr,), (lr[..., :7, :9],)], ov.Core(), "test")
-    assert activation_bytes(graph) == 4 * (3 + 12 + 12)
+    converted = convert_module(Branches().eval(), [(lr,), (lr[..., :7, :9],)], ov.Core(), "test")
+    assert activation_bytes(converted.graph) == 4 * (3 + 12 + 12)
 
 
 def test_memory_of_hat_is_planned_with_a_quarter_of_the_keys_at_once() -> None:
@@ -192,6 +194,6 @@ def test_memory_of_hat_is_planned_with_a_quarter_of_the_keys_at_once() -> None:
     torch.manual_seed(0)
     network = HAT(scale=2, embed_dim=180, depths=(2,), num_heads=(6,)).eval()
     lr = torch.rand(1, 3, 16, 16)
-    graph = convert_module(network, [(lr,), (lr[..., :7, :9],)], ov.Core(), "test")
-    body, _ = execution._cut(graph, "conv_after_body")
+    converted = convert_module(network, [(lr,), (lr[..., :7, :9],)], ov.Core(), "test")
+    body, _ = execution._cut(converted.graph, "conv_after_body")
     assert 5 < activation_bytes(body) / (4 * 180) < 9

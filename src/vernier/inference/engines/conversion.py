@@ -7,11 +7,15 @@ the one named by VERNIER_CACHE, else ``vernier`` in the user's cache folder.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import mmap
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,6 +26,7 @@ from numpy.typing import NDArray
 
 from vernier import __version__
 from vernier.errors import InputError
+from vernier.inference.engines.lookups import feed_lookups, fix_lookups
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
     from vernier.inference.networks import Network
     from vernier.models.layers import Model
 
-__all__ = ["ConversionError", "convert", "convert_module"]
+__all__ = ["ConversionError", "Converted", "convert", "convert_module", "give_back"]
 
 # A converted network must agree with torch this closely, at every size tried.
 _TOLERANCE = 1e-3
@@ -43,7 +48,33 @@ class ConversionError(InputError):
     """The module cannot be converted to OpenVINO, or the result is not the same function."""
 
 
-def convert(network: Network, core: ov.Core) -> ov.Model:
+@dataclass(frozen=True)
+class Converted:
+    """A network as a graph for single pictures of every size.
+
+    Attributes:
+        graph: its inputs and its output are (1, C, H, W), H and W open.
+        weights: the file that its constants lie in, to be held for as long as the graph, its clones
+            and what is compiled of them are; None = they lie in memory.
+    """
+
+    graph: ov.Model
+    weights: mmap.mmap | None = None
+
+
+def give_back(weights: mmap.mmap | None) -> None:
+    """Let the system have what compiling leaves behind.
+
+    That is what was read from the file, which is read again where it is needed (compiled, a graph
+    has weights of its own, in the processor's layout), and what was freed.
+    """
+    if weights is not None and hasattr(mmap, "MADV_DONTNEED"):
+        weights.madvise(mmap.MADV_DONTNEED)
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def convert(network: Network, core: ov.Core) -> Converted:
     """The graph of a network for single pictures, (1, N, H, W) -> (1, N, H * scale, W * scale).
 
     Raises:
@@ -63,7 +94,7 @@ def convert_module(
     core: ov.Core,
     name: str,
     model: nn.Module | None = None,
-) -> ov.Model:
+) -> Converted:
     """Trace on the first example, leave height and width open, and check on every example.
 
     The graph is kept, and taken from there the next time, if ``model`` is one of Vernier's.
@@ -83,25 +114,25 @@ def convert_module(
     if isinstance(model, Model):
         path = _cache_folder() / f"{_fingerprint(module, model)}.xml"
         try:
-            return core.read_model(path)
-        except RuntimeError:
+            return _read(path, core)
+        except (OSError, RuntimeError, ValueError):
             pass
     expected = _computed(module, examples, name)
 
     def trace() -> ov.Model:
         return _traced(module, examples[0], name)
 
-    def check(graph: ov.Model) -> None:
-        _check(graph, examples, expected, core, name)
+    def check(converted: Converted) -> None:
+        _check(converted, examples, expected, core, name)
 
     if path is not None:
         try:
             return _kept(trace, check, path, core)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, ValueError):
             pass  # It serves without being kept.
-    graph = trace()
-    check(graph)
-    return graph
+    converted = Converted(trace())
+    check(converted)
+    return converted
 
 
 def _cache_folder() -> Path:
@@ -127,21 +158,34 @@ def _fingerprint(module: nn.Module, model: Model) -> str:
     return found.hexdigest()
 
 
+def _read(path: Path, core: ov.Core) -> Converted:
+    """The graph that was kept under this path.
+
+    Raises:
+        OSError, RuntimeError, ValueError: none was, or it is damaged.
+    """
+    # OpenVINO would map the file too, but could not be told to let go of it.
+    with path.with_suffix(".bin").open("rb") as file:
+        weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    tensor = ov.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
+    return Converted(core.read_model(path.read_text(), tensor), weights)
+
+
 def _kept(
-    trace: Callable[[], ov.Model], check: Callable[[ov.Model], None], path: Path, core: ov.Core
-) -> ov.Model:
+    trace: Callable[[], ov.Model], check: Callable[[Converted], None], path: Path, core: ov.Core
+) -> Converted:
     """The graph as it lies in the cache.
 
     It is checked as it is read from there: what was traced takes more memory, and is gone by then.
 
     Raises:
-        OSError, RuntimeError: none can be kept there.
+        OSError, RuntimeError, ValueError: none can be kept there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / path.name
         ov.save_model(trace(), draft, compress_to_fp16=False)
-        check(core.read_model(draft))
+        check(_read(draft, core))
         # The description comes last: with it the graph is there.
         for suffix in (".bin", ".xml"):
             draft.with_suffix(suffix).replace(path.with_suffix(suffix))
@@ -149,7 +193,7 @@ def _kept(
     for old in newest_first[_KEPT:]:
         old.unlink(missing_ok=True)
         old.with_suffix(".bin").unlink(missing_ok=True)
-    return core.read_model(path)
+    return _read(path, core)
 
 
 def _computed(
@@ -175,7 +219,9 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...], name: str) -> ov.Mod
     from openvino._offline_transformations import apply_moc_transformations
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    from torch.jit._recursive import concrete_type_store
 
+    others = bool(concrete_type_store.type_store)
     try:
         # The tracer warns of what the check will find, and its own check takes as much again.
         with torch.inference_mode(), warnings.catch_warnings():
@@ -189,24 +235,35 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...], name: str) -> ov.Mod
             port.get_node().set_element_type(ov.Type.f32)
             port.get_node().set_partial_shape(ov.PartialShape([1, tensor.shape[1], -1, -1]))
         model.validate_nodes_and_infer_types()
-        # What a tracer notes of sizes is most of the graph; this leaves a fifth.
+        # What a tracer notes of sizes is most of the graph; this leaves a fifth. It folds too.
+        indices = feed_lookups(model)
         apply_moc_transformations(model, cf=False)
+        fix_lookups(model, indices)
     except Exception as error:
         raise _cannot(name, error) from error
+    # TorchScript keeps all that it ever traced. Where that is only this, it need not.
+    if not others:
+        del decoder
+        torch._C._jit_clear_class_registry()
+        concrete_type_store.type_store.clear()
+        concrete_type_store.methods_compiled.clear()
     return model
 
 
 def _check(
-    graph: ov.Model,
+    converted: Converted,
     examples: Sequence[tuple[Tensor, ...]],
     expected: Sequence[NDArray[np.float32]],
     core: ov.Core,
     name: str,
 ) -> None:
     try:
+        graph = converted.graph.clone()
+        indices = feed_lookups(graph)
         compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        give_back(converted.weights)
         worst = max(
-            float(np.abs(compiled([each.numpy() for each in example])[0] - target).max())
+            float(np.abs(compiled([*(x.numpy() for x in example), *indices])[0] - target).max())
             for example, target in zip(examples, expected, strict=True)
         )
     except Exception as error:

@@ -8,6 +8,7 @@ size at hand, see `_Part`.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, Literal
@@ -17,6 +18,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
+from vernier.inference.engines.conversion import Converted, give_back
+from vernier.inference.engines.lookups import feed_lookups
 from vernier.inference.tiles import cut_evenly
 from vernier.models.registry import Reconstruction
 
@@ -32,13 +35,13 @@ _VIEWS = ("Reshape", "Squeeze", "Unsqueeze")
 
 
 def compile_network(
-    graph: ov.Model,
+    converted: Converted,
     core: ov.Core,
     precision: Literal["fp32", "bf16"],
     reconstruction: Reconstruction | None = None,
     size_multiple: int = 1,
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The graph on the CPU, tuned for latency: (1, C, H, W) -> (1, N, H', W').
+    """The network on the CPU, tuned for latency: (1, C, H, W) -> (1, N, H', W').
 
     In bf16 the reconstruction stays in float32: there the features become the picture, and what is
     rounded is seen. It is a small part of the work.
@@ -47,18 +50,21 @@ def compile_network(
         reconstruction: where it begins; None = with the last convolution.
         size_multiple: what the network extends its input to; matters if it is done in strips.
     """
+    weights = converted.weights
     in_strips = reconstruction is not None and reconstruction.radius is not None
     if precision == "fp32" and not in_strips:
-        run = _Part(graph, core, "f32")
+        run = _Part(converted.graph.clone(), core, "f32", weights)
         return lambda x: run([x])[0]
-    body, tail = _cut(graph, reconstruction.layer if reconstruction else None)
-    run_tail = _Part(tail, core, "f32")
+    body, tail = _cut(converted.graph, reconstruction.layer if reconstruction else None)
+    tail_bytes = activation_bytes(tail)
+    run_tail = _Part(tail, core, "f32", weights)
     if not body.get_results():
         return lambda x: run_tail([x])[0]
-    run_body = _Part(body, core, "f32" if precision == "fp32" else "bf16")
+    hint = "f32" if precision == "fp32" else "bf16"
+    run_body = _Part(body, core, hint, weights)
     if reconstruction is None or reconstruction.radius is None:
         return lambda x: run_tail([x, *run_body([x])])[0]
-    return _InStrips(run_body, run_tail, reconstruction.radius, size_multiple)
+    return _InStrips(run_body, run_tail, tail_bytes, reconstruction.radius, size_multiple)
 
 
 def activation_bytes(graph: ov.Model) -> float:
@@ -99,14 +105,17 @@ def activation_bytes(graph: ov.Model) -> float:
 
 
 class _Part:
-    """A graph on the CPU.
+    """A graph on the CPU; it takes the graph.
 
     The first size is compiled for itself, and so is a new one that is large; small ones that follow
     share one graph that is for all sizes.
     """
 
-    def __init__(self, graph: ov.Model, core: ov.Core, hint: str) -> None:
-        self.graph, self._core = graph, core
+    def __init__(
+        self, graph: ov.Model, core: ov.Core, hint: str, weights: mmap.mmap | None
+    ) -> None:
+        self._graph, self._core, self._weights = graph, core, weights
+        self._indices = feed_lookups(graph)
         self._settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         self._sizes: list[ov.PartialShape] | None = None
         self._own: ov.CompiledModel | None = None
@@ -115,38 +124,47 @@ class _Part:
 
     def __call__(self, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         request = self._request([ov.PartialShape(list(x.shape)) for x in inputs])
-        request.infer(inputs, share_inputs=True)
+        request.infer([*inputs, *self._indices], share_inputs=True, share_outputs=True)
         return [tensor.data for tensor in request.output_tensors]
 
     def release(self) -> None:
-        """Give back what running took; what it put out stays."""
+        """Give back what running took; what it put out stays for as long as it is held."""
         if self._own is not None:
             self._own.release_memory()
+            self._own_request = None
+            give_back(self._weights)
 
     def _request(self, sizes: list[ov.PartialShape]) -> ov.InferRequest:
-        if self._own_request is not None and sizes == self._sizes:
-            return self._own_request
-        height, width = (side.get_length() for side in list(sizes[0])[-2:])
-        if self._own is not None and height * width < _WORTH_A_GRAPH:
-            if self._shared_request is None:
-                compiled = self._core.compile_model(self.graph, "CPU", self._settings)
-                self._shared_request = compiled.create_infer_request()
-            return self._shared_request
-        self._own = self._own_request = None
-        sized = self.graph.clone()
-        sized.reshape(dict(enumerate(sizes)))
-        self._own = self._core.compile_model(sized, "CPU", self._settings)
-        self._own_request, self._sizes = self._own.create_infer_request(), sizes
+        if self._own is None or sizes != self._sizes:
+            height, width = (side.get_length() for side in list(sizes[0])[-2:])
+            if self._own is not None and height * width < _WORTH_A_GRAPH:
+                if self._shared_request is None:
+                    self._shared_request = self._compile(self._graph).create_infer_request()
+                    give_back(self._weights)
+                return self._shared_request
+            self._own = self._own_request = None
+            sized = self._graph.clone()
+            sized.reshape(dict(enumerate(sizes)))
+            self._own, self._sizes = self._compile(sized), sizes
+            del sized
+            give_back(self._weights)
+        if self._own_request is None:
+            self._own_request = self._own.create_infer_request()
         return self._own_request
+
+    def _compile(self, graph: ov.Model) -> ov.CompiledModel:
+        return self._core.compile_model(graph, "CPU", self._settings)
 
 
 class _InStrips:
     """A body, and a reconstruction that takes what the body puts out in strips, to save memory."""
 
-    def __init__(self, body: _Part, tail: _Part, radius: int, multiple: int) -> None:
+    def __init__(
+        self, body: _Part, tail: _Part, tail_bytes: float, radius: int, multiple: int
+    ) -> None:
         self._body, self._tail, self._multiple = body, tail, multiple
         self._halo = -(-radius // multiple) * multiple
-        self._tail_bytes = activation_bytes(tail.graph)
+        self._tail_bytes = tail_bytes
 
     def __call__(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = lr.shape[-2:]

@@ -70,7 +70,7 @@ class OpenVINOEngine:
         measured = self._network.activation_bytes()
         if self._network.sesr is not None:
             return measured
-        return max(measured, activation_bytes(self._converted))
+        return max(measured, activation_bytes(self._converted.graph))
 
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         edge = ((CARRY_RADIUS, CARRY_RADIUS), (CARRY_RADIUS, CARRY_RADIUS), (0, 0))
