@@ -50,7 +50,6 @@ def run(settings: Settings) -> Section:
                 f"{name} {side}",
                 rounds=rounds,
                 alone=not rounds,
-                memory=not rounds,
             )
             for name, side, rounds in sizes
         ]
