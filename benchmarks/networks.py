@@ -1,7 +1,9 @@
 """A network against a textbook's arithmetic of the same: seconds, peak memory, difference.
 
-Every contestant has the same weights and input. Seconds are taken in turns in this process; peak
-memory in a process of its own, from when the weights are loaded, conversion included.
+Every contestant has the same weights and input. Seconds are taken in turns, in a process for each
+case: an allocator that larger maps have taught to keep its memory would make the next case faster,
+the textbook's most. Peak memory takes a process for each contestant, from when the weights are
+loaded, conversion included.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.alone import ask, watch_memory
@@ -118,21 +121,21 @@ def compare(
     more: Callable[[Limits], Sequence[Table]] = lambda limits: (),
 ) -> Section:
     """A table a case, ``more`` tables of what the limits say, and the machine's limits."""
-    tables, limits = [], None
-    for case in (case for case in cases if re.search(settings.only, case.name)):
-        built = _build(case)
-        macs = complexity(built[0], (built[4].shape[-2], built[4].shape[-1])).macs
-        limit_calls = limit_contestants(quick=settings.quick) if limits is None else {}
+    chosen = [case for case in cases if re.search(settings.only, case.name)]
+    if not chosen:
+        raise SystemExit(f"no case holds {settings.only!r}: {', '.join(c.name for c in cases)}")
+    calls = limit_contestants(quick=settings.quick)
+    limits = measured_limits(interleave(calls, repeats=settings.repeats), quick=settings.quick)
+    tables = []
+    for case in chosen:
+        module, *_, x = _build(case)
+        macs = complexity(module, (x.shape[-2], x.shape[-1])).macs
+        del module
+        timings: dict[str, Timing] = {}
         outputs: dict[str, Any] = {}
         alone: dict[str, tuple[float, float, float | None]] = {}
-        if case.alone:
-            del built
-            timings = interleave(limit_calls, repeats=settings.repeats) if limit_calls else {}
-        else:
-            calls = {name: _noting(name, _call(name, built), outputs) for name in CONTESTANTS}
-            repeats = min(case.rounds, settings.repeats)
-            timings = interleave({**calls, **limit_calls}, repeats=repeats)
-            del calls, built
+        if not case.alone:
+            timings, outputs = _run_in_turns(case, settings)
         if case.alone or (case.memory and not settings.quick):
             for name in CONTESTANTS:
                 target = settings.folder / "output.npy"
@@ -140,7 +143,6 @@ def compare(
                 if case.alone:
                     outputs[name] = np.load(target).astype(np.float64)
                     timings[name] = timing_of([alone[name][0]])
-        limits = limits or measured_limits(timings, quick=settings.quick)
         rows = [
             _row(name, outputs, timings, macs, limits.product[precision])
             for name, precision in CONTESTANTS.items()
@@ -151,8 +153,6 @@ def compare(
                 row["memory"], row["again"] = first / 2**20, again and again / 2**20
         title_of_table = f"{case.name}: {macs / 1e9:.1f} G multiply-accumulates"
         tables.append(Table(title_of_table, _columns(with_memory=bool(alone)), rows))
-    if limits is None:
-        raise SystemExit(f"no case holds {settings.only!r}: {', '.join(c.name for c in cases)}")
     if settings.only:
         notes = [*notes, f"Not all cases: `--only '{settings.only}'`."]
     notes = [
@@ -208,6 +208,18 @@ def _row(
     }
 
 
+def _run_in_turns(
+    case: Case, settings: Settings
+) -> tuple[dict[str, Timing], dict[str, NDArray[np.float64]]]:
+    """All contestants in one process, by this module run as a program."""
+    target = settings.folder / "outputs.npz"
+    repeats = min(case.rounds, settings.repeats)
+    question = {**asdict(case), "repeats": repeats, "threads": settings.threads, "to": str(target)}
+    (timings,) = ask("benchmarks.networks", question)
+    with np.load(target) as outputs:
+        return {name: Timing(**timing) for name, timing in timings.items()}, dict(outputs)
+
+
 def _noting(name: str, call: Callable[[], Tensor], outputs: dict[str, Any]) -> Callable[[], object]:
     """The call, which also leaves its result."""
 
@@ -231,10 +243,18 @@ def _run_alone(
     return seconds, peak, again[0][1] if again else None
 
 
-def _measure(question: dict[str, Any]) -> tuple[float, int]:
-    contestant, threads, target = (question.pop(key) for key in ("contestant", "threads", "to"))
+def _answer(question: dict[str, Any]) -> Any:
+    """What `_run_in_turns` or `_run_alone` asks for; outputs go to a file."""
+    contestant, repeats = question.pop("contestant", None), question.pop("repeats", 0)
+    threads, target = question.pop("threads"), question.pop("to")
     torch.set_num_threads(threads)
     built = _build(Case(**question))
+    if contestant is None:
+        outputs: dict[str, Any] = {}
+        calls = {name: _noting(name, _call(name, built), outputs) for name in CONTESTANTS}
+        timings = interleave(calls, repeats=repeats)
+        np.savez(target, **outputs)
+        return {name: asdict(timing) for name, timing in timings.items()}
     with watch_memory() as peak:
         call = _call(contestant, built)
         start = time.perf_counter()
@@ -245,4 +265,4 @@ def _measure(question: dict[str, Any]) -> tuple[float, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(json.loads(sys.argv[1]))))
+    print(json.dumps(_answer(json.loads(sys.argv[1]))))

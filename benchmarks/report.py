@@ -24,7 +24,9 @@ fastest and the slowest in brackets. All numbers are in `benchmarks/results.json
 
 
 def _number(value: float) -> str:
-    """Three significant digits, none of a whole part cut."""
+    """Three significant digits, none of a whole part cut; whole numbers as they are."""
+    if isinstance(value, int):
+        return f"{value:,}"
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:,.{digits}f}"
 

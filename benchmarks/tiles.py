@@ -109,7 +109,7 @@ def _rows(
             require(f"{plain.name} in tiles {how}", difference, allowed)
             between = float(psnr(tiled, whole, crop=0, luma=False, rounding=False))
             yield {
-                "name": f"{plain.name} x{scale}",
+                "name": model.stem if isinstance(model, Path) else f"{plain.name} x{scale}",
                 "how": how,
                 "side": side,
                 "difference": difference,

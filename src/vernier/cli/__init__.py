@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import sys
+from typing import cast
 
+import typer
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
@@ -41,13 +43,28 @@ __all__ = [
 ]
 
 
+# What a command line can have wrong; typer has no public name for it.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+
+
 def main() -> None:
-    """Run the command line; an error of ours is one line on stderr and exit code 2."""
+    """Run the command line; what is wrong with it or with its files is one line, exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as error:
+        # Without arguments there is help, which has been printed.
+        if type(error).__name__ != "NoArgsIsHelpError":
+            command = error.ctx.command_path if error.ctx else "vernier"
+            reason = " ".join(error.format_message().split()).rstrip(".")
+            _print_error(f"{reason}: see {command} --help")
+        sys.exit(2)
     except VernierError as error:
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        _print_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         stderr.print("interrupted")
         sys.exit(130)
+
+
+def _print_error(message: str) -> None:
+    stderr.print(f"[bold red]error:[/] {escape(message)}", highlight=False)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
 from vernier.errors import InputError
+
+if TYPE_CHECKING:
+    from vernier.io.cubes import Cube
 
 data = typer.Typer(help="Make fusion data sets, look at cubes.", no_args_is_help=True)
 app.add_typer(data, name="data")
@@ -183,22 +186,28 @@ def preview(
 
 @data.command()
 def info(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Cube, PNG folder or fusion file.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Cubes, PNG folders or fusion files.")
+    ],
     axes: AxesOption = None,
     peak: PeakOption = None,
     key: KeyOption = None,
     wavelengths: WavelengthsOption = None,
 ) -> None:
-    """Say what a cube or a fusion file holds, and what was recognised rather than stated."""
+    """Say what cubes or fusion files hold, and what was recognised rather than stated."""
     from vernier.data.fusion import is_fusion_file
     from vernier.io.cubes import read_cube
 
-    if key is None and is_fusion_file(path):
-        _print_fusion(path, peak)
-        return
-    cube = read_cube(
-        path, axes=axes, peak=peak, key=key, wavelengths=parse_wavelengths(wavelengths)
-    )
+    known = parse_wavelengths(wavelengths)
+    for path in paths:
+        if key is None and is_fusion_file(path):
+            _print_fusion(path, peak)
+        else:
+            cube = read_cube(path, axes=axes, peak=peak, key=key, wavelengths=known)
+            _print_cube(path, cube)
+
+
+def _print_cube(path: Path, cube: Cube) -> None:
     lines = {
         "bands": cube.bands,
         "size": f"{cube.width}x{cube.height}",
