@@ -18,11 +18,11 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | No
     ("arguments", "words"),
     [
         (["upscal"], ["upscal", "vernier --help"]),
-        (["upscale"], ["Missing argument", "vernier upscale --help"]),
+        (["upscale"], ["Missing", "vernier upscale --help"]),
         (["upscale", "a.png", "--sacle", "2"], ["--sacle", "vernier upscale --help"]),
-        (["upscale", "a.png", "-s", "two"], ["two", "vernier upscale --help"]),
+        (["upscale", "a.png", "-s", "two"], ["--scale", "vernier upscale --help"]),
         (["data", "nothing"], ["nothing", "vernier data --help"]),
-        (["upscale", "no such [file].png"], ["no such [file].png"]),
+        (["upscale", "no such [file].png", "-o", "b.png"], ["no such [file].png"]),
     ],
 )
 def test_what_is_wrong_is_one_line(

@@ -87,13 +87,6 @@ def test_command_prints_a_table(weights_folder: Path) -> None:
     assert result.stdout.count("sesr-") == 15
 
 
-def test_scales_of_equal_cost_share_a_row() -> None:
-    result = CliRunner().invoke(app, ["models", "psrt-s"])
-    rows = [line for line in result.stdout.splitlines() if "psrt-s" in line and "│" in line]
-    scales = [row.strip("│").split("│")[1].strip() for row in rows]
-    assert scales == ["x2, x3", "x4", "x5 to x16"]
-
-
 def test_command_shows_a_card(weights_folder: Path) -> None:
     result = CliRunner().invoke(app, ["models", "sesr-m3", "-s", "2"])
     assert result.exit_code == 0

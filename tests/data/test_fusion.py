@@ -212,9 +212,9 @@ def test_from_a_cave_folder_to_split_files(shared: Path, tmp_path: Path) -> None
     assert test.gt.shape == (1, 31, 512, 512)
     assert test.settings["preset"] == "cave, changed: sigma"
     assert test.settings["blur_sigma"] == 0.6
-    printed = run("data", "info", tmp_path / "cave-test.h5", source / "beads" / "beads")
+    printed = run("data", "info", tmp_path / "cave-test.h5", source / "beads_ms")
     assert "blur_sigma: 0.6" in printed
-    assert "bands: 31" in printed.split("beads/beads")[1]
+    assert "bands: 31" in printed.split("beads_ms")[1]
 
 
 def test_preset_gives_the_bicubic_level_of_the_protocol(shared: Path) -> None:

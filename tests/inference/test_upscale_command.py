@@ -100,9 +100,9 @@ def test_tiles_that_are_not_the_whole_pictures_result_are_told_once(
     code, _, err = run(picture.parent, "-o", tmp_path / "out", *options, model=model)
     assert code == 0
     name = "hat-s" if network == "hat" else network
-    note = f"note: {name} pools over the whole picture, so that tiles do not add up to the whole "
-    ways = "--tile 0 does without them, for GRLA --exact-tiles too"
-    assert err == (f"{note}picture's result; {ways}\n" if told else "")
+    note = f"note: {name} looks at the whole picture, so that its tiles come near the whole picture"
+    ways = "--tile 0 takes none, and --exact-tiles, which GRLA has, makes them exact"
+    assert err == (f"{note}'s result but do not equal it; {ways}\n" if told else "")
 
 
 def test_a_folder_run_skips_what_exists(run: Run, picture: Path, tmp_path: Path) -> None:

@@ -146,9 +146,9 @@ def test_an_experiment_of_the_project_is_valid_and_its_arms_differ(path: Path) -
         choice = arm[0].model
         with torch.device("meta"):
             model = create_model(choice.name, scale=choice.scale, **choice.overrides)
-        configs.append((choice.name, model.config))
+        configs.append((choice.name, choice.init_from, model.config))
     assert all(configs.count(config) == 1 for config in configs)
 
 
 def test_the_experiment_book_is_not_empty() -> None:
-    assert {"grla", "psrt"} == {path.stem.split("-")[0] for path in _EXPERIMENTS}
+    assert {"grla", "hat", "psrt"} == {path.stem.split("-")[0] for path in _EXPERIMENTS}

@@ -50,13 +50,13 @@ _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 def main() -> None:
     """Run the command line; what is wrong with it or with its files is one line, exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="vernier", standalone_mode=False))
     except _UsageError as error:
         # Without arguments there is help, which has been printed.
         if type(error).__name__ != "NoArgsIsHelpError":
             command = error.ctx.command_path if error.ctx else "vernier"
-            reason = " ".join(error.format_message().split()).rstrip(".")
-            _print_error(f"{reason}: see {command} --help")
+            reason = " ".join(error.format_message().replace("Value error, ", "").split())
+            _print_error(f"{reason.rstrip('.')}: see {command} --help")
         sys.exit(2)
     except VernierError as error:
         _print_error(str(error))

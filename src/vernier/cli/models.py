@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,13 +12,8 @@ from rich.markup import escape
 
 from vernier.cli.app import app
 
-if TYPE_CHECKING:
-    from vernier.analysis.overview import Overview
-
 # Columns of text where there is no terminal to tell.
 _WIDTH = 160
-# Scales of equal rows that are named one by one.
-_NAMED = 3
 
 
 class ModelsFormat(StrEnum):
@@ -59,12 +53,18 @@ def models(
         "weights",
         Column("PSNR / SSIM", no_wrap=True),
     )
-    for (name, *cells), same in groupby(found, _cells):
-        scales = [each.scale for each in same]
-        told = ", ".join(f"x{scale}" for scale in scales)
-        if len(scales) > _NAMED and scales == list(range(scales[0], scales[-1] + 1)):
-            told = f"x{scales[0]} to x{scales[-1]}"
-        table.add_row(name, told, *cells)
+    for each in found:
+        measured = each.card.measured if each.card else {}
+        table.add_row(
+            escape(each.model),
+            f"x{each.scale}",
+            f"{each.parameters:,}",
+            f"{each.trainable_parameters:,}",
+            f"{each.macs / 1e9:.2f} G",
+            f"{each.macs_without_attention / 1e9:.2f} G",
+            "yes" if each.card else "no",
+            "\n".join(f"{name} {_scores(scores)}" for name, scores in measured.items()),
+        )
     stdout = Console(soft_wrap=True)
     if not stdout.is_terminal:
         stdout.width = max(stdout.width, _WIDTH)
@@ -82,20 +82,6 @@ def models(
         for key, value in asdict(card).items():
             if key not in ("name", "scale", "measured") and value not in ("", 0, ()):
                 stdout.print(f"  {key}: {value}", markup=False, highlight=False)
-
-
-def _cells(overview: Overview) -> tuple[str, ...]:
-    """The row of a model at one scale, without the scale."""
-    measured = overview.card.measured if overview.card else {}
-    return (
-        escape(overview.model),
-        f"{overview.parameters:,}",
-        f"{overview.trainable_parameters:,}",
-        f"{overview.macs / 1e9:.2f} G",
-        f"{overview.macs_without_attention / 1e9:.2f} G",
-        "yes" if overview.card else "no",
-        "\n".join(f"{name} {_scores(scores)}" for name, scores in measured.items()),
-    )
 
 
 def _scores(measured: Mapping[str, float]) -> str:

@@ -158,8 +158,9 @@ def upscale(
     notes = [upscaler.note] if upscaler.note and written else []
     if upscaler.approximate and written:
         notes.append(
-            f"{upscaler.name} pools over the whole picture, so that tiles do not add up to the "
-            "whole picture's result; --tile 0 does without them, for GRLA --exact-tiles too"
+            f"{upscaler.name} looks at the whole picture, so that its tiles come near the whole "
+            "picture's result but do not equal it; --tile 0 takes none, and --exact-tiles, which "
+            "GRLA has, makes them exact"
         )
     for note, count in Counter(note for outcome in written for note in outcome.notes).items():
         notes.append(note if len(every) == 1 else f"{_counted(count, 'picture')}: {note}")

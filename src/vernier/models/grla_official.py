@@ -71,7 +71,7 @@ def _recognise_dctlsa(state: Mapping[str, Tensor]) -> Recognised:
             "window_size": 16,
         },
         state={_renamed(key, names): tensor for key, tensor in state.items()},
-        notes="official weights; as in the public code: 5 heads, windows of 16",
+        notes="in the authors' layout; as in the public code: 5 heads, windows of 16",
     )
 
 

@@ -62,7 +62,7 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
         scale=scale,
         config=config,
         state={key: tensor for key, tensor in state.items() if key not in _INDICES},
-        notes=f"official weights; the file does not tell, and as published it is: {taken}",
+        notes=f"in the authors' layout; what the file does not tell is taken as published: {taken}",
     )
 
 

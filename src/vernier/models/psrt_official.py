@@ -106,7 +106,7 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
         scale=_SCALE,
         config=model.config,
         state=model.state_dict(),
-        notes="official weights; the file does not tell, and as published it is: "
+        notes="in the authors' layout; what the file does not tell is taken as published: "
         f"scale {_SCALE}, {model.num_heads} heads, windows of {model.window_size}{alike}",
     )
 

@@ -56,7 +56,7 @@ def compile_network(
         run = _Part(converted.graph.clone(), core, "f32", weights)
         return lambda x: run([x])[0]
     body, tail = _cut(converted.graph, reconstruction.layer if reconstruction else None)
-    tail_bytes = activation_bytes(tail)
+    tail_bytes = activation_bytes(tail) if in_strips else 0.0
     run_tail = _Part(tail, core, "f32", weights)
     if not body.get_results():
         return lambda x: run_tail([x])[0]
