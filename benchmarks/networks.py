@@ -60,7 +60,6 @@ class Case:
         key: what ``build`` takes.
         rounds: at most so many rounds, because one takes long.
         alone: one call each in a process of its own, because all of them take long.
-        memory: also measure peak memory, which takes a process for each contestant.
     """
 
     name: str
@@ -68,7 +67,6 @@ class Case:
     key: str
     rounds: int = 100
     alone: bool = False
-    memory: bool = True
 
 
 Built = tuple[
@@ -136,7 +134,7 @@ def compare(
         alone: dict[str, tuple[float, float, float | None]] = {}
         if not case.alone:
             timings, outputs = _run_in_turns(case, settings)
-        if case.alone or (case.memory and not settings.quick):
+        if case.alone or not settings.quick:
             for name in CONTESTANTS:
                 target = settings.folder / "output.npy"
                 alone[name] = _run_alone(case, name, settings.threads, target)
