@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from vernier import __version__
 from vernier.errors import InputError
-from vernier.inference.engines.lookups import feed_lookups, fix_lookups
+from vernier.inference.engines import lookups
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -149,8 +149,8 @@ def _fingerprint(module: nn.Module, model: Model) -> str:
     facts = [model.architecture, model.scale, model.config, type(module).__name__]
     versions = [__version__, ov.__version__, torch.__version__]
     found = hashlib.sha256(json.dumps([facts, versions], default=str).encode())
-    code = [Path(__file__), *sorted((Path(__file__).parents[2] / "models").glob("*.py"))]
-    for file in code:
+    code = (Path(__file__).parents[2] / "models").glob("*.py")
+    for file in [Path(__file__), Path(lookups.__file__), *sorted(code)]:
         found.update(file.read_bytes())
     for key, tensor in model.state_dict().items():
         found.update(key.encode())
@@ -168,7 +168,7 @@ def _read(path: Path, core: ov.Core) -> Converted:
     with path.with_suffix(".bin").open("rb") as file:
         weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     tensor = ov.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
-    return Converted(core.read_model(path.read_text(), tensor), weights)
+    return Converted(core.read_model(path.read_text(encoding="utf-8"), tensor), weights)
 
 
 def _kept(
@@ -236,9 +236,9 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...], name: str) -> ov.Mod
             port.get_node().set_partial_shape(ov.PartialShape([1, tensor.shape[1], -1, -1]))
         model.validate_nodes_and_infer_types()
         # What a tracer notes of sizes is most of the graph; this leaves a fifth. It folds too.
-        indices = feed_lookups(model)
+        indices = lookups.feed_lookups(model)
         apply_moc_transformations(model, cf=False)
-        fix_lookups(model, indices)
+        lookups.fix_lookups(model, indices)
     except Exception as error:
         raise _cannot(name, error) from error
     # TorchScript keeps all that it ever traced. Where that is only this, it need not.
@@ -259,7 +259,7 @@ def _check(
 ) -> None:
     try:
         graph = converted.graph.clone()
-        indices = feed_lookups(graph)
+        indices = lookups.feed_lookups(graph)
         compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         give_back(converted.weights)
         worst = max(
