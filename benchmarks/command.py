@@ -19,7 +19,7 @@ from benchmarks.phases import MODULES
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave
 from vernier.io import Picture, picture_size, write_picture
-from vernier.models import new_card, save_weights, weights_path
+from vernier.zoo import new_card, save_weights, weights_path
 
 __all__ = ["run"]
 

@@ -8,8 +8,8 @@ from benchmarks.material import Settings
 from benchmarks.networks import Built, Case, compare, picture
 from benchmarks.report import Section
 from benchmarks.textbook_grla import TextbookGRLA
-from vernier.models import create_model
 from vernier.models.grla import GRLA
+from vernier.zoo import create_model
 
 __all__ = ["build", "run"]
 

@@ -8,8 +8,8 @@ from benchmarks.material import Settings
 from benchmarks.networks import Built, Case, compare, picture
 from benchmarks.report import Section
 from benchmarks.textbook_hat import TextbookHAT
-from vernier.models import create_model
 from vernier.models.hat import HAT
+from vernier.zoo import create_model
 
 __all__ = ["build", "run"]
 

@@ -20,12 +20,12 @@ from benchmarks.machine import Limits, limit_contestants, measured_limits
 from benchmarks.material import SCALE, Settings, network, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave
-from vernier.analysis.complexity import complexity
+from vernier.engines import create_engine
+from vernier.engines.network import networks_of
 from vernier.imaging import rgb_to_luma
-from vernier.inference import Upscaler
-from vernier.inference.engines import create_engine
-from vernier.inference.networks import networks_of
-from vernier.models import SESR
+from vernier.models.sesr import SESR
+from vernier.upscaling import Upscaler
+from vernier.zoo.complexity import complexity
 
 __all__ = ["run"]
 

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from vernier.io import read_picture
-from vernier.models import SESR, create_model, load_model, weights_path
+from vernier.models.sesr import SESR
+from vernier.zoo import create_model, load_model, weights_path
 
 __all__ = ["MODEL", "ROOT", "SCALE", "Settings", "network", "photograph", "require"]
 

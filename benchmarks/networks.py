@@ -30,11 +30,11 @@ from benchmarks.machine import Limits, limit_contestants, measured_limits
 from benchmarks.material import Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave, timing_of
-from vernier.analysis.complexity import complexity
-from vernier.inference.engines.conversion import convert_module
-from vernier.inference.engines.execution import compile_network
+from vernier.engines.openvino.conversion import convert_module
+from vernier.engines.openvino.execution import compile_network
 from vernier.models.layers import Model
-from vernier.models.registry import Reconstruction, family_entry
+from vernier.zoo.complexity import complexity
+from vernier.zoo.registry import Reconstruction, family_entry
 
 __all__ = ["CONTESTANTS", "Case", "compare", "picture"]
 

@@ -14,8 +14,8 @@ ENTERED = time.time()
 
 # What the command imports, by engine.
 MODULES = {
-    "openvino": ("vernier.cli", "vernier.inference", "vernier.inference.engines.openvino"),
-    "torch": ("vernier.cli", "vernier.inference", "vernier.inference.engines.pytorch"),
+    "openvino": ("vernier.cli", "vernier.upscaling", "vernier.upscaling.pixels.openvino"),
+    "torch": ("vernier.cli", "vernier.upscaling", "vernier.upscaling.pixels.pytorch"),
 }
 
 
@@ -32,8 +32,8 @@ def main(started: float, engine: str, model: str, source: Path, target: Path) ->
     for module in MODULES[engine]:
         importlib.import_module(module)
     ends("import")
-    from vernier.inference import Upscaler
     from vernier.io import read_picture, write_picture
+    from vernier.upscaling import Upscaler
 
     upscaler = Upscaler(model, engine=engine)  # type: ignore[arg-type]
     ends("model")

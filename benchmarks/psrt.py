@@ -13,8 +13,8 @@ from benchmarks.material import Settings
 from benchmarks.networks import Built, Case, compare, picture
 from benchmarks.report import Column, Section, Table
 from benchmarks.textbook_psrt import TextbookPSRT
-from vernier.models import create_model
 from vernier.models.psrt import PSRT
+from vernier.zoo import create_model
 
 __all__ = ["build", "run"]
 

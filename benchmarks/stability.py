@@ -15,12 +15,12 @@ from unittest import mock
 from benchmarks.material import Settings, photograph
 from benchmarks.report import Column, Section, Table
 from vernier.io import Picture, write_picture
-from vernier.models import create_model
 from vernier.models.layers import Model
 from vernier.models.linear_attention import GRBFAttention
 from vernier.training import trainer
 from vernier.training.recipe import parse_recipe
 from vernier.training.run_folder import RunFolder
+from vernier.zoo import create_model
 
 __all__ = ["run"]
 

@@ -22,15 +22,15 @@ from torch import Tensor
 from benchmarks.alone import ask, watch_memory
 from benchmarks.material import Settings, photograph, require
 from benchmarks.report import Column, Section, Table
+from vernier.engines import EngineName
+from vernier.engines.network import networks_of
 from vernier.imaging import imresize_uint8
-from vernier.inference import Upscaler, upscaler
-from vernier.inference.engines import EngineName
-from vernier.inference.engines.openvino import OpenVINOEngine
-from vernier.inference.engines.pytorch import TorchEngine
-from vernier.inference.networks import networks_of
 from vernier.metrics import psnr
-from vernier.models import create_model
 from vernier.models.grla import GRLA
+from vernier.upscaling import Upscaler, upscaler
+from vernier.upscaling.pixels.openvino import OpenVINOEngine
+from vernier.upscaling.pixels.pytorch import TorchEngine
+from vernier.zoo import create_model
 
 __all__ = ["run"]
 

@@ -22,10 +22,11 @@ from benchmarks.timing import Timing, interleave, timing_of
 from vernier.data.pictures import list_pictures
 from vernier.data.training_set import TrainingSet
 from vernier.io import Picture, write_picture
-from vernier.models import SESR, create_model
+from vernier.models.sesr import SESR
 from vernier.training.recipe import parse_recipe
 from vernier.training.soap import SOAP
 from vernier.training.trainer import train
+from vernier.zoo import create_model
 
 __all__ = ["run"]
 

@@ -21,13 +21,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vernier import explain
-from vernier.analysis.contestants import load_contestants
-from vernier.analysis.drawing import as_rgb, save_figure
-from vernier.analysis.lam import Window, around
-from vernier.analysis.windows import hardest_windows
 from vernier.cli.compare import bicubic, upscaled
 from vernier.data.benchmarks import find_benchmark
+from vernier.drawing import as_rgb, save_figure
+from vernier.explanation.lam import Window, around
+from vernier.explanation.windows import hardest_windows
 from vernier.metrics import psnr
+from vernier.zoo.contestants import load_contestants
 
 CONTEXT = 64
 COLOURS = ("#377eb8", "#e41a1c", "#4daf4a", "#984ea3", "#ff7f00", "#a65628")

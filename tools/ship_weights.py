@@ -18,9 +18,9 @@ from pathlib import Path
 import yaml
 
 from vernier.evaluation import evaluate, evaluate_fusion
-from vernier.models import load_model, save_weights
-from vernier.models.cards import WEIGHTS_FOLDER
 from vernier.models.layers import FusionModel
+from vernier.zoo import load_model, save_weights
+from vernier.zoo.cards import WEIGHTS_FOLDER
 
 LICENCES = {
     "pictures": (

@@ -9,21 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vernier.analysis.lam import explain
     from vernier.evaluation import evaluate
-    from vernier.inference import Upscaler, upscale
-    from vernier.models import create_model, list_models, load_model
+    from vernier.explanation.lam import explain
+    from vernier.upscaling import Upscaler, upscale
+    from vernier.zoo import create_model, list_models, load_model
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "create_model": "vernier.models",
-    "load_model": "vernier.models",
-    "list_models": "vernier.models",
-    "Upscaler": "vernier.inference",
-    "upscale": "vernier.inference",
+    "create_model": "vernier.zoo",
+    "load_model": "vernier.zoo",
+    "list_models": "vernier.zoo",
+    "Upscaler": "vernier.upscaling",
+    "upscale": "vernier.upscaling",
     "evaluate": "vernier.evaluation",
-    "explain": "vernier.analysis.lam",
+    "explain": "vernier.explanation.lam",
 }
 
 __all__ = [

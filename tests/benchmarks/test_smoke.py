@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from vernier.analysis.complexity import complexity
-from vernier.models import create_model, new_card, save_weights
+from vernier.zoo import create_model, new_card, save_weights
+from vernier.zoo.complexity import complexity
 
 ROOT = Path(__file__).parents[2]
 SUITES = {

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vernier.models.checkpoints import load_model
 from vernier.models.hat import HAT
-from vernier.models.hat_official import official_state
+from vernier.zoo.checkpoints import load_model
+from vernier.zoo.official.hat import official_state
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ("a_x4_w8", "b_x2_w4_gray", "c_x3_w8", "d_x1_w8_odd")

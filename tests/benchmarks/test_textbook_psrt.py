@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from vernier.models.psrt import PSRT
-from vernier.models.psrt_official import import_official
+from vernier.zoo.official.psrt import import_official
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from vernier.data.fusion import FusionScene
 from vernier.data.pictures import list_pictures, read_uint8
+from vernier.data.scenes import FusionScene
 from vernier.data.training_set import FusionSet, TrainingSet, fingerprint, to_colour
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, rgb_to_luma

@@ -10,10 +10,10 @@ import torch
 from support.grla import assert_golden, golden, state_of, watch
 
 from vernier.errors import InputError
-from vernier.models.checkpoints import load_model
 from vernier.models.dctlsa import DCTLSA
 from vernier.models.grla import LocalFeatures
-from vernier.models.published import official_state, recognise
+from vernier.zoo.checkpoints import load_model
+from vernier.zoo.official import official_state, recognise
 
 
 @pytest.mark.parametrize(("scale", "count"), [(2, 867_472), (3, 874_912), (4, 885_328)])

@@ -12,14 +12,14 @@ from support.grla import FIXTURE_NAMES, assert_golden, golden, state_of, watch
 from torch import nn
 
 from vernier.errors import InputError
-from vernier.models.checkpoints import load_model, new_card, save_weights
 from vernier.models.edsr import EDSR, ResidualBlock
 from vernier.models.grla import GRLA, LocalFeatures, Section
 from vernier.models.grla_seq import FeedForward, GRLASeq, LinearSubBlock
 from vernier.models.layers import SRModel
 from vernier.models.linear_attention import elementwise_attention
-from vernier.models.published import official_state, recognise
-from vernier.models.registry import create_model
+from vernier.zoo.checkpoints import load_model, new_card, save_weights
+from vernier.zoo.official import official_state, recognise
+from vernier.zoo.registry import create_model
 
 SMALL = {"num_features": 6, "num_blocks": 2, "num_heads": 2, "window_size": 4}
 KINDS = [

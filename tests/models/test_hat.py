@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vernier.analysis.complexity import complexity
-from vernier.inference.tiles import Tile, run_tiles
+from vernier.engines.tiles import Tile, run_tiles
 from vernier.models import hat
 from vernier.models.hat import HAB, HAT, OCAB, relative_position_index
-from vernier.models.hat_official import official_state
 from vernier.models.layers import pad_to_multiple
-from vernier.models.registry import create_model
+from vernier.zoo.complexity import complexity
+from vernier.zoo.official.hat import official_state
+from vernier.zoo.registry import create_model
 
 CONFIGS = ("a_x4_w8", "b_x2_w4_gray", "c_x3_w8", "d_x1_w8_odd")
 MANIFESTS = [(name, f"x{scale}") for name in ("HAT-S", "HAT", "HAT-L") for scale in (2, 3, 4)]

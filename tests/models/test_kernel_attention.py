@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vernier.errors import InputError
-from vernier.models.checkpoints import load_model, new_card, save_weights
 from vernier.models.kernel_attention import (
     VARIANTS,
     FusedKernels,
@@ -21,7 +20,8 @@ from vernier.models.kernel_attention import (
     window_conv_means,
 )
 from vernier.models.psrt import PSRT, fuse_kernels
-from vernier.models.registry import create_model, get_entry
+from vernier.zoo.checkpoints import load_model, new_card, save_weights
+from vernier.zoo.registry import create_model, get_entry
 
 # As published, in the sound form, and fused.
 PARAMETERS = {

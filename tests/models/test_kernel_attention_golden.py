@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vernier.models.kernel_attention import VARIANTS, KernelAttention, switches_of
 from vernier.models.psrt import PSRT
-from vernier.models.psrt_official import (
+from vernier.zoo.official.psrt import (
     _rolled,
     _theirs,
     import_official,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vernier.models.quantization import FakeQuantizer, QuantSESR, fake_quantize
 from vernier.models.sesr import SESR
-from vernier.models.sesr_official import import_official
+from vernier.zoo.official.sesr import import_official
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sesr" / "sesr_m3_x2_p32_qat.npz"
 BLOCKS = ("first", "body0", "body1", "body2", "last")

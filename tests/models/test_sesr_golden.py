@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from vernier.imaging.colour import rgb_to_luma, rgb_to_ycbcr
 from vernier.metrics import psnr, ssim
-from vernier.models.checkpoints import load_model
 from vernier.models.sesr import SESR, CollapsibleConv2d, identity_kernel
-from vernier.models.sesr_official import import_official
+from vernier.zoo.checkpoints import load_model
+from vernier.zoo.official.sesr import import_official
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

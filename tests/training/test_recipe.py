@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from vernier.errors import InputError
-from vernier.models import create_model
 from vernier.models.layers import FusionModel
 from vernier.training.recipe import Recipe, ScheduleRecipe, load_recipe, parse_recipe
 from vernier.training.schedule import learning_rate_factor
+from vernier.zoo import create_model
 
 MINIMAL = """\
 name: tiny

@@ -18,12 +18,12 @@ from torch.nn.modules.module import register_module_forward_hook
 from vernier.data.training_set import FusionSet, TrainingSet
 from vernier.imaging import imresize
 from vernier.io import Picture, read_picture, write_picture
-from vernier.models import create_model, load_model, new_card, save_weights
 from vernier.models.layers import FusionModel
 from vernier.training import trainer
 from vernier.training.recipe import Recipe, load_recipe
 from vernier.training.schedule import learning_rate_factor
 from vernier.training.soap import SOAP
+from vernier.zoo import create_model, load_model, new_card, save_weights
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -24,10 +24,10 @@ from safetensors.torch import load_file
 from vernier.errors import InputError
 from vernier.imaging import imresize
 from vernier.io import Picture, write_picture
-from vernier.models import create_model, list_models, load_model
 from vernier.training.recipe import parse_recipe
 from vernier.training.run_folder import RunFolder
 from vernier.training.trainer import TrainingError, train
+from vernier.zoo import create_model, list_models, load_model
 
 
 @pytest.fixture(scope="module")

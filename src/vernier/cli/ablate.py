@@ -38,7 +38,7 @@ def ablate(
     Finished arms are not trained again, interrupted ones go on. The table is written beside the
     runs too, as Markdown, CSV and JSON.
     """
-    from vernier.training.ablation import load_experiment, run_experiment
+    from vernier.ablation import load_experiment, run_experiment
 
     loaded, recipes = load_experiment(experiment, overrides or [])
     try:

@@ -47,13 +47,13 @@ def compare(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
     """Draw the papers' figure: a window of LR, bicubic, each model and HR, with PSNR and SSIM."""
-    from vernier.analysis.compare import comparison, feature_sheet, scores
-    from vernier.analysis.contestants import load_contestants
-    from vernier.analysis.drawing import save_figure
-    from vernier.analysis.features import blocking, feature_maps
-    from vernier.analysis.lam import Window
-    from vernier.analysis.windows import proposed_windows
     from vernier.data.benchmarks import Pair
+    from vernier.drawing import save_figure
+    from vernier.explanation.comparison import comparison, feature_sheet, scores
+    from vernier.explanation.features import blocking, feature_maps
+    from vernier.explanation.lam import Window
+    from vernier.explanation.windows import proposed_windows
+    from vernier.zoo.contestants import load_contestants
 
     chosen = None if window is None else Window.parse(window)
     if not output.parent.is_dir():
@@ -110,7 +110,7 @@ def upscaled(model: Model, scale: int, lr: Tensor, device: str) -> Tensor:
     import numpy as np
     import torch
 
-    from vernier.inference import Upscaler
+    from vernier.upscaling import Upscaler
 
     pixels = (lr * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     upscaler = Upscaler(model, scale=scale, engine="torch", precision="fp32", device=device)

@@ -89,7 +89,7 @@ def fusion(
 
     from rich.progress import Progress
 
-    from vernier.data.fusion import FusionSettings, find_scenes, split_scenes, write_fusion
+    from vernier.data.scenes import FusionSettings, find_scenes, split_scenes, write_fusion
     from vernier.imaging import simulation
     from vernier.io.cubes import read_cube
 
@@ -162,7 +162,7 @@ def preview(
     """
     import numpy as np
 
-    from vernier.imaging.rendering import to_display
+    from vernier.imaging.display import to_display
     from vernier.io import Picture, write_picture
     from vernier.io.cubes import read_cube
 
@@ -195,7 +195,7 @@ def info(
     wavelengths: WavelengthsOption = None,
 ) -> None:
     """Say what cubes or fusion files hold, and what was recognised rather than stated."""
-    from vernier.data.fusion import is_fusion_file
+    from vernier.data.scenes import is_fusion_file
     from vernier.io.cubes import read_cube
 
     known = parse_wavelengths(wavelengths)
@@ -224,7 +224,7 @@ def _print_cube(path: Path, cube: Cube) -> None:
 
 
 def _print_fusion(path: Path, peak: float | None) -> None:
-    from vernier.data.fusion import read_fusion
+    from vernier.data.scenes import read_fusion
 
     scenes = read_fusion(path, peak=peak)
     height, width = scenes.guide.shape[-2:]

@@ -109,7 +109,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure models as the papers do: on benchmarks, beside what they print, or on cubes."""
-    from vernier.data.fusion import is_fusion_file
+    from vernier.data.scenes import is_fusion_file
     from vernier.evaluation import (
         Protocol,
         evaluate_fusion,
@@ -118,8 +118,8 @@ def evaluate(
         is_fusion_model,
     )
     from vernier.evaluation import evaluate as evaluate_models
-    from vernier.models import list_models
-    from vernier.models.registry import nearest
+    from vernier.zoo import list_models
+    from vernier.zoo.registry import nearest
 
     form = as_format.value if as_format else (format_of(output) if output else "table")
     if output and not output.parent.is_dir():

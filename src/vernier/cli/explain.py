@@ -19,7 +19,7 @@ from vernier.io.files import write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vernier.analysis.lam import Explanation, Window
+    from vernier.explanation.lam import Explanation, Window
     from vernier.models.layers import Model
 
 
@@ -98,11 +98,11 @@ def explain(
     """Show which pixels of the input models use for a window of the result (LAM)."""
     from rich.progress import Progress
 
-    from vernier.analysis.contestants import load_contestants
-    from vernier.analysis.drawing import save_figure, stacked
-    from vernier.analysis.lam import Window
-    from vernier.analysis.lam import explain as explain_window
-    from vernier.analysis.sheets import record, strip
+    from vernier.drawing import save_figure, stacked
+    from vernier.explanation.lam import Window
+    from vernier.explanation.lam import explain as explain_window
+    from vernier.explanation.strip import record, strip
+    from vernier.zoo.contestants import load_contestants
 
     given = [Window.parse(text) for text in windows or []]
     if (as_input or guide) and not given:
@@ -219,8 +219,8 @@ def _proposals(
     device: str,
 ) -> list[_Place]:
     """The windows of a photo where the models gain most over bicubic; says which."""
-    from vernier.analysis.windows import proposed_windows
     from vernier.cli.compare import bicubic, upscaled
+    from vernier.explanation.windows import proposed_windows
 
     assert subject.hr is not None
     lr = subject.lr
@@ -236,7 +236,7 @@ def _proposals(
 
 def _patch(place: _Place, scale: int, context: int) -> tuple[_Subject, Window, dict[str, Any]]:
     """What the model sees of a subject, the window in it, and where both are, for the record."""
-    from vernier.analysis.lam import Window, around
+    from vernier.explanation.lam import Window, around
 
     (path, lr, hr, guide), window, origin, gain = place
     whole = (lr.shape[-2], lr.shape[-1])
@@ -262,7 +262,7 @@ def _patch(place: _Place, scale: int, context: int) -> tuple[_Subject, Window, d
 
 def _shown(patch: _Subject, scale: int) -> Tensor:
     """RGB of the result's size to lay the maps over: the original, the guide, or bicubic."""
-    from vernier.analysis.drawing import as_rgb
+    from vernier.drawing import as_rgb
     from vernier.imaging import imresize
 
     picture = patch.guide if patch.hr is None else patch.hr

@@ -32,8 +32,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a model's weights for other tools, or another tool's weights for Vernier."""
-    from vernier.export import export_weights
-    from vernier.models import load_model
+    from vernier.exporting import export_weights
+    from vernier.zoo import load_model
 
     if output.exists() and Path(model).exists() and output.samefile(model):
         raise InputError(f"{output} is the input itself; choose another -o")

@@ -26,8 +26,8 @@ from vernier.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vernier.data.fusion import FusionScenes
-    from vernier.inference.fuser import ClassicalFuser, Fuser
+    from vernier.data.scenes import FusionScenes
+    from vernier.fusion.fuser import ClassicalFuser, Fuser
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Fusers:
         self, lr: NDArray[Any], guide: NDArray[Any], wavelengths: Sequence[float] | None
     ) -> tuple[Fuser | ClassicalFuser, tuple[str, ...]]:
         """And what the user should know of the choice."""
-        from vernier.inference.fuser import ClassicalFuser, default_method
+        from vernier.fusion.fuser import ClassicalFuser, default_method
 
         if self.stated is not None:
             return self.stated, ()
@@ -100,8 +100,8 @@ def fuse(
     ] = None,
 ) -> None:
     """Make a hyperspectral cube as sharp as a picture of the same scene."""
-    from vernier.data.fusion import is_fusion_file
-    from vernier.inference.fuser import ClassicalFuser, Fuser
+    from vernier.data.scenes import is_fusion_file
+    from vernier.fusion.fuser import ClassicalFuser, Fuser
     from vernier.io.cubes import WRITTEN_SUFFIXES, read_cube
 
     for target in (output, report):
@@ -169,7 +169,7 @@ def _fuse_file(
     report: Path | None,
 ) -> None:
     """Every scene of a fusion file, into a file where there is one scene, else into a folder."""
-    from vernier.data.fusion import read_fusion
+    from vernier.data.scenes import read_fusion
 
     scenes = read_fusion(path, peak=peak)
     show_notes(scenes.notes)
@@ -238,7 +238,7 @@ def _fuse_one(
 
     from rich.progress import Progress
 
-    from vernier.inference.plausibility import check_guide
+    from vernier.fusion.plausibility import check_guide
     from vernier.io.cubes import write_cube
 
     start = time.perf_counter()
@@ -268,7 +268,7 @@ def _fuse_one(
     fused = replace(like, values=values.astype(like.values.dtype), notes=())
     write_cube(fused, output)
     if report is not None:
-        from vernier.evaluation.sheets import draw_sheet
+        from vernier.fusion.sheet import draw_sheet
 
         draw_sheet(report, lr=lr, guide=guide, result=result, gt=gt, wavelengths=like.wavelengths)
     took = f"{time.perf_counter() - start:.2f} s"

@@ -37,7 +37,7 @@ def models(
 
     from rich.table import Column, Table
 
-    from vernier.analysis.overview import OUTPUT_SIZE, overviews
+    from vernier.zoo.overview import OUTPUT_SIZE, overviews
 
     found = overviews(model, scale)
     if as_format == ModelsFormat.JSON:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from vernier.cli.app import app, stderr
 from vernier.errors import InputError
-from vernier.models.registry import DEFAULT_MODEL
+from vernier.zoo.registry import DEFAULT_MODEL
 
 _SMALLEST_TILE = 16
 
@@ -96,8 +96,8 @@ def upscale(
 
     from rich.progress import Progress
 
-    from vernier.inference import Outcome, Upscaler, plan_jobs, run_jobs
     from vernier.io import DEFAULT_MAX_PIXELS
+    from vernier.upscaling import Outcome, Upscaler, plan_jobs, run_jobs
 
     start = time.perf_counter()
     if tile != "auto" and not tile.isdecimal():

@@ -22,7 +22,7 @@ from vernier.imaging import imresize, imresize_uint8, rgb_to_luma
 from vernier.imaging.degradation import degrade
 
 if TYPE_CHECKING:
-    from vernier.data.fusion import FusionScene
+    from vernier.data.scenes import FusionScene
 
 __all__ = [
     "Augmentation",

@@ -19,7 +19,6 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vernier.analysis.complexity import complexity, summary
 from vernier.data.pictures import list_pictures
 from vernier.data.training_set import (
     CropSet,
@@ -30,7 +29,6 @@ from vernier.data.training_set import (
 )
 from vernier.errors import InputError, VernierError
 from vernier.metrics import ssim
-from vernier.models import create_model, load_model, new_card, save_weights
 from vernier.models.layers import FusionModel, Model, SRModel
 from vernier.training.recipe import OptimiserRecipe, Recipe
 from vernier.training.run_folder import RunFolder, environment
@@ -42,9 +40,11 @@ from vernier.training.validation import (
     ValidationSet,
     hold_out,
 )
+from vernier.zoo import create_model, load_model, new_card, save_weights
+from vernier.zoo.complexity import complexity, summary
 
 if TYPE_CHECKING:
-    from vernier.data.fusion import FusionScenes
+    from vernier.data.scenes import FusionScenes
 
 __all__ = ["TrainingError", "TrainingResult", "train"]
 
@@ -576,7 +576,7 @@ def _create_optimiser(model: nn.Module, recipe: OptimiserRecipe) -> torch.optim.
 
 def _read_scenes(path: str, model: FusionModel, peak: float | None) -> FusionScenes:
     """The scenes of one HDF5 file, if they fit the model."""
-    from vernier.data.fusion import read_fusion
+    from vernier.data.scenes import read_fusion
 
     scenes = read_fusion(path, peak=peak)
     fits = (model.scale, model.channels, model.guide_channels)

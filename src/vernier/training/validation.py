@@ -19,7 +19,7 @@ from vernier.metrics import psnr, ssim
 from vernier.metrics.spectral import cube_psnr, cube_ssim, ergas, sam
 
 if TYPE_CHECKING:
-    from vernier.data.fusion import FusionScene
+    from vernier.data.scenes import FusionScene
 
 __all__ = ["FusionValidation", "PictureValidation", "ValidationSet", "hold_out"]
 

@@ -1,0 +1,1 @@
+"""OpenVINO: conversion of torch modules, and their execution on the CPU."""

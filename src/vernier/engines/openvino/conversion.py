@@ -1,0 +1,279 @@
+"""Any torch module as one OpenVINO graph for every size, made from a small example.
+
+Tracing and checking a large transformer takes longer than running it, and more memory. So the
+graphs of Vernier's own models are kept in a folder, under a hash of all that they were made from:
+the one named by VERNIER_CACHE, else ``vernier`` in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import mmap
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from vernier import __version__
+from vernier.engines.openvino import lookups
+from vernier.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vernier.engines.network import Network
+    from vernier.models.layers import Model
+
+__all__ = ["ConversionError", "Converted", "convert", "convert_module", "give_back"]
+
+# A converted network must agree with torch this closely, at every size tried.
+_TOLERANCE = 1e-3
+# None is a multiple of another, and one is odd: a size that tracing froze does not fit both.
+_SIZES = ((24, 32), (37, 19))
+# Graphs that are kept; of HAT-L one takes 160 MB.
+_KEPT = 8
+
+
+class ConversionError(InputError):
+    """The module cannot be converted to OpenVINO, or the result is not the same function."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network as a graph for single pictures of every size.
+
+    Attributes:
+        graph: its inputs and its output are (1, C, H, W), H and W open.
+        weights: the file that its constants lie in, to be held for as long as the graph, its clones
+            and what is compiled of them are; None = they lie in memory.
+    """
+
+    graph: ov.Model
+    weights: mmap.mmap | None = None
+
+
+def give_back(weights: mmap.mmap | None) -> None:
+    """Let the system have what compiling leaves behind.
+
+    That is what was read from the file, which is read again where it is needed (compiled, a graph
+    has weights of its own, in the processor's layout), and what was freed.
+    """
+    if weights is not None and hasattr(mmap, "MADV_DONTNEED"):
+        weights.madvise(mmap.MADV_DONTNEED)
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def convert(network: Network, core: ov.Core) -> Converted:
+    """The graph of a network for single pictures, (1, N, H, W) -> (1, N, H * scale, W * scale).
+
+    Raises:
+        ConversionError: see there.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    examples = [(torch.rand(1, network.channels, *s, generator=generator),) for s in _SIZES]
+    module = network.module().cpu()
+    return convert_module(module, examples, core, network.name, model=module)
+
+
+def convert_module(
+    module: nn.Module,
+    examples: Sequence[tuple[Tensor, ...]],
+    core: ov.Core,
+    name: str,
+    model: nn.Module | None = None,
+) -> Converted:
+    """Trace on the first example, leave height and width open, and check on every example.
+
+    The graph is kept, and taken from there the next time, if ``model`` is one of Vernier's.
+
+    Args:
+        module: in eval mode, on the CPU; its inputs and its output are (1, C, H, W).
+        examples: inputs at two sizes or more.
+        name: for messages.
+        model: what ``module`` runs.
+
+    Raises:
+        ConversionError: see there.
+    """
+    from vernier.models.layers import Model
+
+    path = None
+    if isinstance(model, Model):
+        path = _cache_folder() / f"{_fingerprint(module, model)}.xml"
+        try:
+            return _read(path, core)
+        except (OSError, RuntimeError, ValueError):
+            pass
+    expected = _computed(module, examples, name)
+
+    def trace() -> ov.Model:
+        return _traced(module, examples[0], name)
+
+    def check(converted: Converted) -> None:
+        _check(converted, examples, expected, core, name)
+
+    if path is not None:
+        try:
+            return _kept(trace, check, path, core)
+        except (OSError, RuntimeError, ValueError):
+            pass  # It serves without being kept.
+    converted = Converted(trace())
+    check(converted)
+    return converted
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("VERNIER_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernier"
+
+
+def _fingerprint(module: nn.Module, model: Model) -> str:
+    """Of the weights, the architecture, and the code and the packages that make the graph."""
+    import torch
+
+    facts = [model.architecture, model.scale, model.config, type(module).__name__]
+    versions = [__version__, ov.__version__, torch.__version__]
+    found = hashlib.sha256(json.dumps([facts, versions], default=str).encode())
+    code = (Path(__file__).parents[2] / "models").glob("*.py")
+    for file in [Path(__file__), Path(lookups.__file__), *sorted(code)]:
+        found.update(file.read_bytes())
+    for key, tensor in model.state_dict().items():
+        found.update(key.encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _read(path: Path, core: ov.Core) -> Converted:
+    """The graph that was kept under this path.
+
+    Raises:
+        OSError, RuntimeError, ValueError: none was, or it is damaged.
+    """
+    # OpenVINO would map the file too, but could not be told to let go of it.
+    with path.with_suffix(".bin").open("rb") as file:
+        weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    tensor = ov.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
+    return Converted(core.read_model(path.read_text(encoding="utf-8"), tensor), weights)
+
+
+def _kept(
+    trace: Callable[[], ov.Model], check: Callable[[Converted], None], path: Path, core: ov.Core
+) -> Converted:
+    """The graph as it lies in the cache.
+
+    It is checked as it is read from there: what was traced takes more memory, and is gone by then.
+
+    Raises:
+        OSError, RuntimeError, ValueError: none can be kept there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        ov.save_model(trace(), draft, compress_to_fp16=False)
+        check(_read(draft, core))
+        # The description comes last: with it the graph is there.
+        for suffix in (".bin", ".xml"):
+            draft.with_suffix(suffix).replace(path.with_suffix(suffix))
+    newest_first = sorted(path.parent.glob("*.xml"), key=lambda p: -p.stat().st_mtime)
+    for old in newest_first[_KEPT:]:
+        old.unlink(missing_ok=True)
+        old.with_suffix(".bin").unlink(missing_ok=True)
+    return _read(path, core)
+
+
+def _computed(
+    module: nn.Module, examples: Sequence[tuple[Tensor, ...]], name: str
+) -> list[NDArray[np.float32]]:
+    """What torch makes of the examples."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            results = [module(*example).numpy() for example in examples]
+    except Exception as error:
+        raise _cannot(name, error) from error
+    # Networks forget what they prepared for running.
+    module.eval()
+    return results
+
+
+def _traced(module: nn.Module, example: tuple[Tensor, ...], name: str) -> ov.Model:
+    import torch
+
+    # Not ov.convert_model, which does the same: it reports to a telemetry service.
+    from openvino._offline_transformations import apply_moc_transformations
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    from torch.jit._recursive import concrete_type_store
+
+    others = bool(concrete_type_store.type_store)
+    try:
+        # The tracer warns of what the check will find, and its own check takes as much again.
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decoder = TorchScriptPythonDecoder(
+                module, example_input=example, trace_kwargs={"check_trace": False}
+            )
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            model: ov.Model = frontend.convert(frontend.load(decoder))
+        for port, tensor in zip(model.inputs, example, strict=True):
+            port.get_node().set_element_type(ov.Type.f32)
+            port.get_node().set_partial_shape(ov.PartialShape([1, tensor.shape[1], -1, -1]))
+        model.validate_nodes_and_infer_types()
+        # What a tracer notes of sizes is most of the graph; this leaves a fifth. It folds too.
+        indices = lookups.feed_lookups(model)
+        apply_moc_transformations(model, cf=False)
+        lookups.fix_lookups(model, indices)
+    except Exception as error:
+        raise _cannot(name, error) from error
+    # TorchScript keeps all that it ever traced. Where that is only this, it need not.
+    if not others:
+        del decoder
+        torch._C._jit_clear_class_registry()
+        concrete_type_store.type_store.clear()
+        concrete_type_store.methods_compiled.clear()
+    return model
+
+
+def _check(
+    converted: Converted,
+    examples: Sequence[tuple[Tensor, ...]],
+    expected: Sequence[NDArray[np.float32]],
+    core: ov.Core,
+    name: str,
+) -> None:
+    try:
+        graph = converted.graph.clone()
+        indices = lookups.feed_lookups(graph)
+        compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        give_back(converted.weights)
+        worst = max(
+            float(np.abs(compiled([*(x.numpy() for x in example), *indices])[0] - target).max())
+            for example, target in zip(examples, expected, strict=True)
+        )
+    except Exception as error:
+        raise _cannot(name, error) from error
+    if not worst <= _TOLERANCE:
+        raise ConversionError(
+            f"{name} converted to OpenVINO differs from torch by {worst:.2g}: use torch"
+        )
+
+
+def _cannot(name: str, error: Exception) -> ConversionError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ConversionError(f"OpenVINO cannot convert {name}: {reason}")

@@ -1,5 +1,0 @@
-"""Trained models in other files, for other tools."""
-
-from vernier.export.weights import export_weights
-
-__all__ = ["export_weights"]

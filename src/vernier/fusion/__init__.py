@@ -1,0 +1,1 @@
+"""A coarse cube and a sharp guide, made one sharp cube: networks and classical methods."""

@@ -1,0 +1,1 @@
+"""Engines that take pictures: pixels in, pixels out, the network inside."""

@@ -1,0 +1,349 @@
+"""Pictures in, larger pictures out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vernier.engines import Engine, EngineName, Precision, create_engine
+from vernier.engines.network import Network, networks_of
+from vernier.engines.tiles import (
+    Tile,
+    available_memory,
+    plan_blended_tiles,
+    plan_tiles,
+    run_tiles,
+    tile_side,
+)
+from vernier.errors import InputError
+from vernier.imaging.bicubic import resize_pixels, resized_length, to_pixels
+from vernier.io import Picture, read_picture, write_picture
+from vernier.upscaling.alpha import bleed
+from vernier.upscaling.pixels.compose import CARRY_RADIUS
+from vernier.zoo.registry import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Upscaler", "plan_scales", "upscale"]
+
+TileSize = int | Literal["auto"] | None
+Progress = Callable[[int, int], None]
+
+# What a model that sees everything gets around its tiles; there tiling is an approximation.
+_GLOBAL_HALO = 32
+_SMALLEST_TILE = 16
+_EXACT_TILE = 256
+_DTYPES = (np.uint8, np.uint16, np.float32)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    network: Network
+    engine: Engine
+
+    @property
+    def halo(self) -> int:
+        radius = self.network.receptive_radius
+        return _GLOBAL_HALO if radius is None else max(radius, CARRY_RADIUS)
+
+    def plan(self, height: int, width: int, side: int) -> list[Tile]:
+        network = self.network
+        if network.receptive_radius is None:
+            return plan_blended_tiles(height, width, side, self.halo, network.size_multiple)
+        return plan_tiles(height, width, side, self.halo)
+
+
+class Upscaler:
+    """Upscale pictures with one model.
+
+    Luma models work on BT.601 Y and carry chroma by MATLAB's bicubic; gray pictures run on their
+    own values. Alpha is upscaled by bicubic, after the visible colours have been spread under
+    the transparent pixels. Size, depth, profile and metadata are kept.
+
+    Args:
+        model: a registry name, a weight file, or a module with ``scale`` and ``colour``.
+        scale: any number above 1; None is the model's own (2 where it has several). See
+            `plan_scales` for what happens where there are no weights for it.
+        engine, precision: see `vernier.engines.create_engine`.
+        tile: side of the tiles in LR pixels; None or 0 runs pictures whole; "auto" does so until
+            the estimated memory exceeds half of what is available, and takes smaller tiles when
+            memory runs out all the same. With a finite receptive radius the tiled picture is the
+            whole picture's; other networks' tiles overlap and are faded into each other.
+        ensemble: average over the eight flips and rotations (geometric self-ensemble, "x8").
+        device: a torch device, see `create_engine`.
+        exact_tiles: of a GRLA, tiles (of ``tile``, 256 where that says none) that share the sums
+            of its attention, so that the result is the whole picture's, to rounding; on torch and
+            the CPU. See `vernier.upscaling.exact_tiles`.
+
+    Attributes:
+        scale: as used.
+        note: one sentence where the scale is not the network's own, else "".
+        approximate: a picture was cut into tiles that do not add up to the whole picture's result.
+        name, engine_name: of the model and what executes it.
+
+    Raises:
+        InputError: a setting that cannot be used; the message says which and why.
+
+    Source of the ensemble: Timofte et al., "Seven ways to improve example-based single image
+    super resolution", CVPR 2016, section 3.5.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module = DEFAULT_MODEL,
+        *,
+        scale: float | None = None,
+        engine: EngineName = "auto",
+        precision: Precision = "auto",
+        tile: TileSize = "auto",
+        ensemble: bool = False,
+        device: str | None = None,
+        exact_tiles: bool = False,
+    ) -> None:
+        tile_side(1, 1, tile=tile, halo=0, bytes_per_pixel=1, memory=1)
+        networks = networks_of(model)
+        if scale is None:
+            scale = 2 if 2 in networks else min(networks)
+        if not (math.isfinite(scale) and scale > 1):
+            raise InputError(f"scale must be a number above 1, not {scale:g}")
+        self.scale = scale
+        chain = plan_scales(scale, networks)
+        loaded = {s: networks[s]() for s in set(chain)}
+        if exact_tiles:
+            if engine == "openvino" or device not in (None, "cpu"):
+                raise InputError(
+                    "exact tiles run on torch and the CPU: leave out engine and device"
+                )
+            engine, device = "torch", "cpu"
+            side = tile if isinstance(tile, int) and tile else _EXACT_TILE
+            loaded = {s: _with_exact_tiles(network, side) for s, network in loaded.items()}
+            # What the engine is given is the whole picture.
+            tile = None
+        engines = {s: create_engine(n, engine, precision, device) for s, n in loaded.items()}
+        self._stages = [_Stage(loaded[s], engines[s]) for s in chain]
+        self._tile = tile
+        self._ensemble = ensemble
+        self.name = self._stages[0].network.name
+        self.engine_name = self._stages[0].engine.name
+        self.note = _note(self.name, scale, chain)
+        self.approximate = False
+
+    def precision(self, picture: Picture) -> Literal["fp32", "bf16"]:
+        """What the network is computed in for such a picture."""
+        return self._stages[0].engine.precision(picture.pixels.dtype)
+
+    def upscale(self, picture: Picture, *, progress: Progress | None = None) -> Picture:
+        """The picture, ``ceil(side * scale)`` on each side; everything else is kept.
+
+        Args:
+            picture: see `vernier.io.Picture`.
+            progress: called with (tiles done, tiles).
+        """
+        return picture.with_pixels(self.upscale_array(picture.pixels, progress=progress))
+
+    def upscale_array(
+        self, pixels: NDArray[Any], *, progress: Progress | None = None
+    ) -> NDArray[Any]:
+        """The same for pixels alone.
+
+        Args:
+            pixels: (H, W) or (H, W, C), uint8, uint16 or float32 (white is 1, more is kept,
+                negative values become 0); C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGB
+                and alpha).
+            progress: called with (tiles done, tiles).
+
+        Returns:
+            (H', W') or (H', W', C), same type.
+
+        Raises:
+            InputError: another shape or type, or the result would not fit into memory.
+        """
+        if not isinstance(pixels, np.ndarray):
+            raise InputError(f"expected a numpy array, got {type(pixels).__name__}")
+        if pixels.ndim == 2:
+            return self.upscale_array(pixels[..., None], progress=progress)[..., 0]
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or not pixels.size:
+            raise InputError(f"expected pixels (H, W) or (H, W, 1 to 4), got {pixels.shape}")
+        if pixels.dtype not in _DTYPES:
+            raise InputError(f"expected uint8, uint16 or float32 pixels, got {pixels.dtype}")
+        if pixels.dtype == np.float32:
+            # Linear light may exceed white: bring it into the networks' range, and back.
+            finite = np.nan_to_num(pixels, posinf=0.0, neginf=0.0)
+            white = max(1.0, float(finite.max()))
+            return self._upscale_unit(finite / np.float32(white), progress) * np.float32(white)
+        return self._upscale_unit(pixels, progress)
+
+    def _upscale_unit(self, pixels: NDArray[Any], progress: Progress | None) -> NDArray[Any]:
+        dtype, (height, width, channels) = pixels.dtype, pixels.shape
+        size = (resized_length(height, self.scale), resized_length(width, self.scale))
+        _memory_beside((*size, channels), dtype)
+        if channels in (2, 4):
+            pixels = bleed(pixels)
+        reached = 1
+        for stage in self._stages:
+            reached *= stage.network.scale
+            # What is processed further keeps more than eight bits on the way.
+            between = np.dtype(np.uint16) if dtype == np.uint8 else dtype
+            done = stage is self._stages[-1] and reached == self.scale
+            pixels = self._run(stage, pixels, dtype if done else between, progress)
+        if reached != self.scale:
+            pixels = resize_pixels(pixels, self.scale / reached, size, dtype)
+        return pixels
+
+    def _run(
+        self, stage: _Stage, pixels: NDArray[Any], dtype: np.dtype[Any], progress: Progress | None
+    ) -> NDArray[Any]:
+        height, width, channels = pixels.shape
+        scale, engine = stage.network.scale, stage.engine
+        shape = (height * scale, width * scale, channels)
+
+        def run(window: NDArray[Any]) -> NDArray[Any]:
+            if self._ensemble:
+                return _self_ensemble(engine, window, dtype)
+            return engine.run(window, dtype)
+
+        bytes_per_pixel = engine.bytes_per_pixel(channels)
+        if self._ensemble:
+            bytes_per_pixel += 2 * 4 * channels * scale**2
+        side = tile_side(
+            height,
+            width,
+            tile=self._tile,
+            halo=stage.halo,
+            bytes_per_pixel=bytes_per_pixel,
+            memory=_memory_beside(shape, dtype),
+        )
+        while True:
+            try:
+                if side is None:
+                    return run(pixels)
+                result = np.empty(shape, dtype)
+                tiles = stage.plan(height, width, side)
+                run_tiles(run, pixels, result, tiles, progress)
+            except MemoryError as error:
+                side = max(height, width) // 2 if side is None else side // 2
+                if side < _SMALLEST_TILE:
+                    raise InputError(f"out of memory even in tiles: {error}") from error
+            else:
+                if stage.network.receptive_radius is None and len(tiles) > 1:
+                    self.approximate = True
+                return result
+
+
+def _with_exact_tiles(network: Network, side: int) -> Network:
+    from vernier.upscaling.exact_tiles import ExactTiles
+
+    module = ExactTiles(network.module(), tile=side)
+    return replace(network, module=lambda: module)
+
+
+def plan_scales(scale: float, offered: Iterable[int]) -> list[int]:
+    """Which networks to run for a scale, one after the other.
+
+    The network of that scale; else the next larger one (the caller resizes down to size); beyond
+    the largest, two whose product it is; else as many as fit, largest first (the caller enlarges
+    the rest of the way).
+    """
+    largest_first = sorted(offered, reverse=True)
+    if scale in largest_first:
+        return [int(scale)]
+    if above := [s for s in largest_first if s > scale]:
+        return [min(above)]
+    for s in largest_first:
+        if scale / s in largest_first:
+            return [s, int(scale / s)]
+    chain, rest = [], scale
+    for s in largest_first:
+        while rest >= s:
+            chain.append(s)
+            rest /= s
+    return chain
+
+
+def _note(name: str, scale: float, chain: list[int]) -> str:
+    if chain == [scale]:
+        return ""
+    note = f"{name} has no weights for x{scale:g}: runs " + ", then ".join(f"x{s}" for s in chain)
+    reached = math.prod(chain)
+    if reached == scale:
+        return note
+    return f"{note}, then bicubic {'down' if reached > scale else 'up'} to x{scale:g}"
+
+
+def _memory_beside(shape: tuple[int, ...], dtype: np.dtype[Any]) -> float:
+    """Bytes available once an array is made."""
+    needed, available = math.prod(shape) * dtype.itemsize, available_memory()
+    if needed > available:
+        raise InputError(
+            f"the result, {shape[1]}x{shape[0]} pixels, needs {needed / 2**30:.1f} GiB of memory, "
+            f"and {available / 2**30:.1f} are available: choose a smaller scale"
+        )
+    return available - needed
+
+
+def _self_ensemble(engine: Engine, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Mean of the upscaled flips and rotations, each turned back; rounded once."""
+    total: NDArray[Any] = np.zeros((), np.float32)
+    for turns in range(4):
+        for mirrored in (False, True):
+            turned = np.rot90(pixels[:, ::-1] if mirrored else pixels, turns)
+            upscaled = engine.run(np.ascontiguousarray(turned), np.dtype(np.float32))
+            back = np.rot90(upscaled, -turns)
+            total = total + (back[:, ::-1] if mirrored else back)
+    return to_pixels(total / 8, dtype)
+
+
+def upscale(
+    picture: Picture | str | Path,
+    output: str | Path | None = None,
+    *,
+    model: str | Path | nn.Module = DEFAULT_MODEL,
+    scale: float | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    tile: TileSize = "auto",
+    ensemble: bool = False,
+    device: str | None = None,
+    exact_tiles: bool = False,
+) -> Picture:
+    """Upscale one picture; for several, make one `Upscaler`, which takes the same settings.
+
+    Args:
+        picture: a file, or a picture already read.
+        output: a file to write, whose suffix chooses the format; None writes nothing.
+
+    Returns:
+        The larger picture.
+
+    Raises:
+        InputError: a setting that cannot be used, or ``output`` is the input file.
+        PictureError: the file cannot be read or written.
+    """
+    if (
+        output is not None
+        and isinstance(picture, str | Path)
+        and Path(picture).resolve() == Path(output).resolve()
+    ):
+        raise InputError(f"{output} is the input itself: choose another output")
+    upscaler = Upscaler(
+        model,
+        scale=scale,
+        engine=engine,
+        precision=precision,
+        tile=tile,
+        ensemble=ensemble,
+        device=device,
+        exact_tiles=exact_tiles,
+    )
+    source = picture if isinstance(picture, Picture) else read_picture(Path(picture))
+    result = upscaler.upscale(source)
+    if output is not None:
+        write_picture(result, Path(output))
+    return result

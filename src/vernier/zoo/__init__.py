@@ -1,0 +1,51 @@
+"""Networks by name: facts, cards, weight files and costs; torch is imported only when needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vernier.zoo.cards import Card, available_scales, load_card, read_weights, weights_path
+    from vernier.zoo.checkpoints import load_model, new_card, save_weights
+    from vernier.zoo.registry import ModelEntry, create_model, get_entry, list_models
+
+_HOMES = {
+    "Card": "cards",
+    "ModelEntry": "registry",
+    "available_scales": "cards",
+    "create_model": "registry",
+    "get_entry": "registry",
+    "list_models": "registry",
+    "load_card": "cards",
+    "load_model": "checkpoints",
+    "new_card": "checkpoints",
+    "read_weights": "cards",
+    "save_weights": "checkpoints",
+    "weights_path": "cards",
+}
+
+__all__ = [
+    "Card",
+    "ModelEntry",
+    "available_scales",
+    "create_model",
+    "get_entry",
+    "list_models",
+    "load_card",
+    "load_model",
+    "new_card",
+    "read_weights",
+    "save_weights",
+    "weights_path",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,270 @@
+"""Trained weights in and out: our safetensors, our training checkpoints, published files."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from vernier.errors import InputError
+from vernier.io.files import write_whole
+from vernier.models.layers import Model
+from vernier.zoo.cards import (
+    Card,
+    check_finite,
+    check_sha256,
+    file_sha256,
+    load_card,
+    read_weights,
+    shipped_weights,
+    weight_file,
+)
+from vernier.zoo.official import recognise
+from vernier.zoo.official.sesr import import_official
+from vernier.zoo.registry import build, create_model, family_entry, get_entry, list_models
+
+__all__ = ["load_model", "new_card", "read_weights", "save_weights"]
+
+# Where published checkpoints keep their tensors, the best first; else they are at the top.
+_STATE_KEYS = ("params_ema", "params", "state_dict")
+# What unpickling raises for a file that is damaged or something else.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+# What wrappers put before every name.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net_g.", "generator.")
+
+
+def new_card(model: Model, name: str) -> Card:
+    """A card with what the model itself tells; add the rest with `dataclasses.replace`.
+
+    Args:
+        model: deployed or trainable; the card speaks of its deployed form.
+        name: a registry name, or a free one.
+    """
+    return Card(
+        name=name,
+        scale=model.scale,
+        architecture=model.architecture,
+        config=model.config,
+        receptive_radius=model.receptive_radius,
+    )
+
+
+def save_weights(model: Model, path: Path | str, card: Card) -> Card:
+    """Write the model's deployed form as safetensors, and its card beside it as JSON.
+
+    Args:
+        model: deployed, or trainable: then it is deployed first.
+        path: ends in ``.safetensors``; the card goes to the same name with ``.json``.
+        card: see `new_card`; its sha256 is filled in.
+
+    Returns:
+        The card as written beside the weights.
+
+    Raises:
+        InputError: the suffix is another, the card describes another network, or the files
+            cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"weights are written as .safetensors, not {path.name}")
+    card = replace(card, form="deployed", sha256="")
+    if (card.architecture, card.scale, dict(card.config)) != (
+        model.architecture,
+        model.scale,
+        model.config,
+    ):
+        raise InputError(
+            f"the card describes {card.architecture} x{card.scale} {dict(card.config)}, "
+            f"the model is {model.architecture} x{model.scale} {model.config}"
+        )
+    tensors = {
+        key: tensor.detach().cpu().contiguous()
+        for key, tensor in (model if model.deployed else model.deploy()).state_dict().items()
+    }
+    metadata = {
+        "format": "vernier",
+        "architecture": card.architecture,
+        "config": json.dumps({"scale": card.scale, **card.config}),
+        "form": card.form,
+        "card": card.to_json(),
+    }
+    write_whole(path, save(tensors, metadata))
+    card = replace(card, sha256=file_sha256(path))
+    write_whole(path.with_suffix(".json"), card.to_json().encode())
+    return card
+
+
+def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Model, Card]:
+    """A trained model, deployed and in eval mode, on the CPU, with its card.
+
+    Args:
+        name_or_path: a registry name (weights that come with the package), or a file: our
+            ``.safetensors``; a checkpoint of our training (``.pt``, ``.ckpt``), whose averaged
+            weights are preferred; a checkpoint as authors publish it (``.pth``, ``.pt``, ``.ckpt``;
+            see `published.recognise`), whose ``params_ema`` are preferred to ``params`` and
+            ``state_dict``; or official SESR arrays (``.npz``, see `import_official`).
+        scale: chooses among a name's weights; a file must agree with it.
+
+    Raises:
+        InputError: no such name, weights or file; the file is damaged or foreign, holds values that
+            are not finite, or has another scale.
+    """
+    if isinstance(name_or_path, str) and name_or_path in list_models():
+        return _load_shipped(name_or_path, scale)
+    path = weight_file(name_or_path)
+    if path.suffix == ".safetensors":
+        model, card = _load_safetensors(path)
+    elif path.suffix in (".pth", ".pt", ".ckpt"):
+        model, card = _load_checkpoint(path)
+    elif path.suffix == ".npz":
+        model, card = _load_official(path)
+    else:
+        raise InputError(f"{path}: weights are .safetensors, .pth, .pt, .ckpt or .npz")
+    if scale is not None and scale != card.scale:
+        raise InputError(f"{path} is a model for scale {card.scale}, not {scale}")
+    return model, card
+
+
+def _load_shipped(name: str, scale: int | None) -> tuple[Model, Card]:
+    path = shipped_weights(name, scale)
+    model, embedded = _load_safetensors(path)
+    card = load_card(name, embedded.scale)
+    check_sha256(path, card)
+    return model, card
+
+
+def _load_safetensors(path: Path) -> tuple[Model, Card]:
+    arrays, card = read_weights(path)
+    trainable = build(family_entry(card.architecture), card.scale, card.config)
+    model = trainable.skeleton()
+    _load_state(model, {key: torch.from_numpy(array) for key, array in arrays.items()}, path)
+    return model.eval(), card
+
+
+def _load_checkpoint(path: Path) -> tuple[Model, Card]:
+    content = _read_checkpoint(path)
+    if isinstance(content, dict) and {"model", "weights"} <= content.keys():
+        return _load_training_checkpoint(content, path)
+    return _load_published(content, path)
+
+
+def _read_checkpoint(path: Path) -> object:
+    try:
+        damaged = _damaged_part(path)
+        content: object = (
+            None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except PermissionError as error:
+        raise InputError(f"{path} is not a readable checkpoint: {error.strerror}") from error
+    except _UNREADABLE as error:
+        if "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} holds Python objects besides its tensors, which may run code when loaded: "
+                "save its state_dict() alone"
+            ) from error
+        # Torch's own words go over many lines and advise to load it unsafely.
+        raise InputError(
+            f"{path} is not a readable checkpoint: it is damaged, cut off or no file of torch"
+        ) from error
+    if damaged:
+        raise InputError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
+    return content
+
+
+def _damaged_part(path: Path) -> str | None:
+    """Torch writes checksums, but does not look at them."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as file:
+        return file.testzip()
+
+
+def _load_training_checkpoint(checkpoint: dict[str, Any], path: Path) -> tuple[Model, Card]:
+    config = checkpoint["model"]
+    if not isinstance(config, dict) or not {"name", "scale"} <= config.keys():
+        raise InputError(f"{path}: its 'model' does not tell name and scale")
+    model = create_model(**config)
+    if checkpoint.get("deployed"):
+        model = model.skeleton()
+    _load_state(model, checkpoint.get("ema") or checkpoint["weights"], path)
+    deployed = model.deploy().eval()
+    return deployed, new_card(deployed, config["name"])
+
+
+def _load_published(content: object, path: Path) -> tuple[Model, Card]:
+    for key in _STATE_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"{path} holds no tensors by name")
+    for key, tensor in content.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise InputError(f"{path}: {key!r} is no tensor but of type {type(tensor).__name__}")
+    state = dict(content)
+    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), ""):
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    try:
+        found = recognise(state)
+        model = build(family_entry(found.architecture), found.scale, found.config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    _load_state(model, found.state, path)
+    deployed = model.deploy().eval()
+    return deployed, replace(new_card(deployed, found.name), notes=found.notes)
+
+
+def _load_official(path: Path) -> tuple[Model, Card]:
+    """Arrays named as `import_official` wants them, trained in the authors' collapsed mode."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a readable npz file: {error}") from error
+    check_finite(arrays, path)
+    if "last.project.bias" not in arrays:
+        raise InputError(f"{path} holds no official SESR weights: it lacks last.project.bias")
+    model = import_official(arrays, scale=math.isqrt(arrays["last.project.bias"].size))
+    known = [
+        name for name in list_models() if get_entry(name).config.items() <= model.config.items()
+    ]
+    card = new_card(model, known[0] if known else "sesr")
+    return model, replace(card, notes="official weights, trained in the authors' collapsed mode")
+
+
+def _load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load exactly, or say in one line what does not fit."""
+    wanted = model.state_dict()
+    for key in wanted:
+        if key not in state:
+            raise InputError(f"{path} lacks {key}, which {type(model).__name__} needs")
+    for key, tensor in state.items():
+        if key not in wanted:
+            raise InputError(f"{path} has {key}, which {type(model).__name__} does not know")
+        if tensor.shape != wanted[key].shape:
+            raise InputError(
+                f"{path}: {key} is {tuple(tensor.shape)}, expected {tuple(wanted[key].shape)}"
+            )
+        if not tensor.isfinite().all():
+            raise InputError(f"{path} holds values that are not finite (first: {key})")
+    model.load_state_dict(state)

@@ -1,0 +1,93 @@
+"""What a user wants to know before choosing a model: its cost, and what its weights reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from vernier.models.layers import Model
+from vernier.zoo.cards import Card, available_scales, load_card, weights_path
+from vernier.zoo.checkpoints import load_model
+from vernier.zoo.complexity import complexity
+from vernier.zoo.registry import create_model, get_entry, list_models
+
+__all__ = ["OUTPUT_SIZE", "Overview", "overviews"]
+
+OUTPUT_SIZE = (720, 1280)
+# Networks for fusion work at the guide's size: their cost hardly depends on the scale.
+_MANY, _TYPICAL_SCALE = 4, 4
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One model at one scale.
+
+    Attributes:
+        model: its name, or the file it was read from.
+        scale: upscaling factor.
+        parameters: of the deployed network, all of them.
+        trainable_parameters: before it is deployed; of a file, which is deployed, the same.
+        macs: multiply-accumulates for one picture of `OUTPUT_SIZE`; where the scale does not divide
+            it, for the next larger one.
+        macs_without_attention: the same as papers print that leave the attention's products out,
+            see `vernier.zoo.complexity.Complexity`.
+        receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
+        card: of the weights that come with the package, or of the file; None = no weights.
+    """
+
+    model: str
+    scale: int
+    parameters: int
+    trainable_parameters: int
+    macs: int
+    macs_without_attention: int
+    receptive_radius: int | None
+    card: Card | None
+
+
+def overviews(model: str | None = None, scale: int | None = None) -> list[Overview]:
+    """All models at all scales, or those asked for.
+
+    Args:
+        model: a registry name or a weight file; None = every registry name.
+        scale: one scale; None = every scale the model is offered for, but in the list of all
+            models only one of those of a network that is the same at many.
+
+    Raises:
+        InputError: no such model, file or scale.
+    """
+    if model is not None and model not in list_models():
+        network, card = load_model(model, scale)
+        return [_overview(model, network, card)]
+    found = []
+    for entry in map(get_entry, list_models() if model is None else [model]):
+        scales = entry.scales if scale is None else (scale,)
+        if model is None and scale is None and len(scales) > _MANY:
+            scales = available_scales(entry.name) or (_TYPICAL_SCALE,)
+        for each in scales:
+            card_or_none = load_card(entry.name, each) if weights_path(entry.name, each) else None
+            # Counted, not run: no numbers need be drawn for it.
+            with torch.device("meta"):
+                network = create_model(entry.name, scale=each)
+            found.append(_overview(entry.name, network, card_or_none))
+    return found
+
+
+def _overview(name: str, network: Model, card: Card | None) -> Overview:
+    cost = complexity(network, _lr_size(network.scale))
+    return Overview(
+        model=name,
+        scale=network.scale,
+        parameters=cost.parameters,
+        trainable_parameters=sum(p.numel() for p in network.parameters()),
+        macs=cost.macs,
+        macs_without_attention=cost.macs_without_attention,
+        receptive_radius=network.receptive_radius,
+        card=card,
+    )
+
+
+def _lr_size(scale: int) -> tuple[int, int]:
+    height, width = OUTPUT_SIZE
+    return -(-height // scale), -(-width // scale)

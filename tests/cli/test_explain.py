@@ -1,0 +1,192 @@
+"""`vernier explain`: figures, JSON, proposals, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vernier.data.pictures import read_uint8
+from vernier.errors import InputError
+from vernier.explanation.lam import Explanation, Window, explain
+from vernier.explanation.strip import record, strip
+from vernier.imaging import imresize_uint8
+from vernier.io import read_picture, write_picture
+from vernier.zoo import create_model, load_model, new_card, save_weights
+
+
+def test_command_writes_strips_a_sheet_and_json(
+    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new" / "out"
+    arguments = ("-n", "sesr-m3", "-n", "sesr-m5", "--window", "40,44,16", "--context", 24)
+    assert command("explain", photo, *arguments, "--steps", 8, "-o", folder) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "explain.json",
+        "face-40-44-16-sesr-m3.png",
+        "face-40-44-16-sesr-m5.png",
+        "face-40-44-16.png",
+    ]
+    first, second = json.loads((folder / "explain.json").read_text())
+    assert (first["model"], second["model"]) == ("sesr-m3", "sesr-m5")
+    assert first["window_from"] == "given"
+    assert first["lr_patch"] == {"left": 12, "top": 14, "width": 24, "height": 24}
+    # The same by hand.
+    lr = imresize_uint8(read_uint8(photo)[:, :, :96], 0.5)[:, 14:38, 12:36] / 255
+    model, _ = load_model("sesr-m3", 2)
+    found = explain(model, lr, (16, 16, 16), steps=8)
+    assert first["maps"]["lr"]["diffusion_index"] == pytest.approx(found.lr.diffusion_index)
+    assert f"diffusion index {found.lr.diffusion_index:.2f}" in capsys.readouterr().out
+    strips = [read_picture(folder / f"face-40-44-16-sesr-m{i}.png") for i in (3, 5)]
+    sheet = read_picture(folder / "face-40-44-16.png")
+    assert sheet.height == strips[0].height + 8 + strips[1].height
+    # Five panels of 48 pixels, 6 times as large.
+    assert strips[0].width == 5 * 288 + 4 * 8
+
+
+def test_command_proposes_where_models_gain(
+    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("-n", "sesr-m3", "--propose", 2, "--size", 12, "--steps", 3, "-o", tmp_path / "o")
+    assert command("explain", photo, *arguments) == 0
+    said = capsys.readouterr().err
+    found = json.loads((tmp_path / "o" / "explain.json").read_text())
+    assert len(found) == 2
+    for each in found:
+        assert each["window_from"] == "largest gain over bicubic"
+        assert each["gain_over_bicubic_db"] > 0
+        x, y, size = each["window_in_picture"]
+        assert size == 12
+        assert f"proposed window {x},{y},12, where sesr-m3 gains" in said
+
+
+def test_command_takes_the_input_itself(
+    photo: Path, tmp_path: Path, command: Callable[..., int]
+) -> None:
+    arguments = ("--as-input", "-s", 4, "--window", "300,200,16", "--context", 0)
+    folder = tmp_path / "out"
+    assert command("explain", photo, "-n", "sesr-m5", *arguments, "--steps", 2, "-o", folder) == 0
+    (found,) = json.loads((folder / "explain.json").read_text())
+    assert found["maps"]["lr"]["size"] == [96, 97]
+    assert found["window"] == [300, 200, 16]
+
+
+def test_command_explains_fusion(
+    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = create_model("psrt", scale=4, bands=4, embed=8, num_blocks=1, num_heads=2)
+    weights, cube, guide = tmp_path / "tiny.safetensors", tmp_path / "cube.npy", tmp_path / "g.png"
+    save_weights(model, weights, new_card(model, "tiny"))
+    np.save(cube, np.random.default_rng(0).random((24, 24, 4), dtype=np.float32))
+    face = read_picture(photo)
+    write_picture(face.with_pixels(face.pixels[:, :96]), guide)
+    folder = tmp_path / "out"
+    arguments = ("--guide", guide, "--axes", "hwc", "--window", "40,60,16", "--context", 16)
+    assert command("explain", cube, "-n", weights, *arguments, "--steps", 4, "-o", folder) == 0
+    (found,) = json.loads((folder / "explain.json").read_text())
+    assert found["maps"]["lr"]["size"] == [16, 16]
+    assert found["maps"]["guide"]["size"] == [64, 64]
+    assert found["lr_patch"] == {"left": 4, "top": 8, "width": 16, "height": 16}
+    assert read_picture(folder / "cube-40-60-16.png").height > 2 * 256
+    capsys.readouterr()
+    arguments = ("--guide", photo, "--window", "40,60,16")
+    assert command("explain", cube, "-n", weights, *arguments, "-o", tmp_path / "none") == 2
+    assert "is 97x96, but x4 of" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-n", "sesr-m3", "--as-input"), "give --window"),
+        (("-n", "sesr-m3", "--window", "1,2"), "a window is X,Y,SIZE"),
+        (("-n", "sesr-m3", "--window", "0,0,97"), "does not lie inside the picture of 96x96"),
+        (("-n", "sesr-m3", "--size", "97"), "does not fit"),
+        ((), "no model given"),
+    ],
+)
+def test_command_refuses_in_one_line(
+    photo: Path,
+    tmp_path: Path,
+    command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    folder = tmp_path / "out"
+    assert command("explain", photo, *arguments, "-o", folder) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_strip_and_record_of_a_fusion_model() -> None:
+    class Fusion(torch.nn.Module):
+        scale, colour = 2, "cube"
+
+        def forward(self, lr: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.interpolate(lr, scale_factor=2.0) + guide[:, :1]
+
+    lr, guide = torch.rand(5, 8, 9), torch.rand(3, 16, 18)
+    found = explain(Fusion(), lr, Window(4, 4, 6), guide=guide, steps=4)
+    image = strip("fusion", found, guide, lr)
+    assert np.asarray(image).shape[0] > 2 * 15 * 16
+    told = json.loads(json.dumps(record(found)))
+    assert told["maps"]["lr"]["size"] == [8, 9]
+    assert told["maps"]["guide"]["size"] == [16, 18]
+    assert told["window"] == [4, 4, 6]
+    assert told["attributed"] == found.attributed
+
+
+@pytest.mark.parametrize(("ratio", "warned"), [(1.15, False), (2, True)])
+def test_command_warns_of_a_map_that_does_not_add_up(
+    photo: Path,
+    tmp_path: Path,
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ratio: float,
+    warned: bool,
+) -> None:
+    def wrong(*arguments: Any, **settings: Any) -> Explanation:
+        found = explain(*arguments, **settings)
+        return replace(found, detail=found.detail_at_start + ratio * found.attributed)
+
+    monkeypatch.setattr("vernier.explanation.lam.explain", wrong)
+    arguments = ("-n", "sesr-m5", "--window", "40,44,16", "--steps", 4, "-o", tmp_path / "out")
+    assert command("explain", photo, *arguments) == 0
+    (found,) = json.loads((tmp_path / "out" / "explain.json").read_text())
+    assert found["completeness_error"] == pytest.approx(1 - 1 / ratio)
+    assert ("the map is not to be trusted" in capsys.readouterr().err) == warned
+    # Of one model there is one picture.
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["explain.json", "face-40-44-16.png"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_command_leaves_no_empty_folder(
+    photo: Path,
+    tmp_path: Path,
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+) -> None:
+    folder = tmp_path / "out"
+    if there:
+        folder.mkdir()
+
+    def fail(*_: object, **__: object) -> None:
+        assert folder.exists()
+        raise InputError("flat")
+
+    monkeypatch.setattr("vernier.explanation.lam.explain", fail)
+    arguments = ("-n", "sesr-m5", "--window", "40,44,16", "-o", folder)
+    assert command("explain", photo, *arguments) == 2
+    assert folder.exists() == there

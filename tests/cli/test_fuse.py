@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vernier.cli import main
+from vernier.data.scenes import FusionSettings, write_fusion
+from vernier.imaging.simulation import Blur, blur_and_decimate, find_response, preset
+from vernier.io import Picture, write_picture
+from vernier.io.cubes import Cube, read_cube, write_cube
+from vernier.models.layers import FusionModel
+from vernier.zoo import create_model, new_card, save_weights
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Run the command line; gives exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vernier", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, out, " ".join(err.split())
+
+    return call
+
+
+def truth(seed: int = 0) -> np.ndarray:
+    """(6, 64, 48) in [0.1, 0.9]: smooth spectra on sharp shapes."""
+    rng = np.random.default_rng(seed)
+    shapes = rng.random((3, 16, 12)).repeat(4, 1).repeat(4, 2)
+    spectra = np.linspace(0, 1, 6)[:, None] ** np.array([0.5, 1, 2])[None]
+    return 0.1 + 0.8 * np.einsum("bs,shw->bhw", spectra / 3, shapes)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A cube of digital numbers and its guide as a 16-bit picture."""
+    gt = truth()
+    lr = gt.reshape(6, 16, 4, 12, 4).mean((2, 4))
+    values = np.round(lr * 4095).astype(np.uint16)
+    write_cube(Cube(values, 4095.0, (450, 500, 550, 600, 650, 700)), tmp_path / "cube.mat")
+    guide = np.round(gt[[4, 2, 0]] * 65535).astype(np.uint16)
+    write_picture(Picture(np.ascontiguousarray(guide.transpose(1, 2, 0))), tmp_path / "guide.png")
+    return tmp_path / "cube.mat", tmp_path / "guide.png"
+
+
+def test_without_a_model_the_guided_filter_sharpens_and_keeps_what_the_cube_says(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    sheet = tmp_path / "sheet.png"
+    code, out, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.h5", "--report", sheet)
+    assert code == 0
+    assert err.startswith(
+        "note: psrt-s was trained on 31 bands of 400 to 700 nm with a guide of 3 "
+    )
+    assert err.endswith("3 channels at x4, which this is not: guided-filter is taken")
+    assert "48x64, 6 bands, guided-filter x4" in out
+    sharp = read_cube(tmp_path / "sharp.h5")
+    assert sharp.values.dtype == np.uint16
+    assert (sharp.peak, sharp.wavelengths) == (4095.0, (450, 500, 550, 600, 650, 700))
+    assert sheet.stat().st_size > 1000
+    code, *_ = run("fuse", cube, "-g", guide, "-o", tmp_path / "bicubic.h5", "-n", "bicubic")
+    assert code == 0
+    error, bicubic = (
+        np.abs(read_cube(path).unit() - truth()).mean()
+        for path in (tmp_path / "sharp.h5", tmp_path / "bicubic.h5")
+    )
+    assert error < 0.8 * bicubic
+
+
+def test_a_trained_file_fuses_as_its_network_does(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = create_model("psrt", scale=4, bands=6, embed=8, num_blocks=1, num_heads=2)
+    assert isinstance(model, FusionModel)
+    weights = tmp_path / "psrt.safetensors"
+    save_weights(model, weights, new_card(model, "psrt"))
+    cube, guide = files
+    code, out, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.h5", "-n", weights)
+    assert (code, err) == (0, "")
+    assert "psrt x4, openvino" in out
+    lr = torch.from_numpy(read_cube(cube).unit())[None]
+    sharp_guide = torch.from_numpy(np.round(truth()[[4, 2, 0]] * 65535) / 65535).float()[None]
+    with torch.inference_mode():
+        expected = model.eval()(lr, sharp_guide)[0].clamp(0, 1).numpy()
+    got = read_cube(tmp_path / "sharp.h5").unit()
+    np.testing.assert_allclose(got, expected, atol=0.51 / 4095)
+
+
+def test_without_a_model_a_cube_as_in_training_is_fused_by_the_trained_network(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    gt = 0.1 + 0.8 * rng.random((31, 8, 6)).repeat(8, 1).repeat(8, 2)
+    seen = blur_and_decimate(torch.from_numpy(gt), preset("cave", 4).blur, 4)
+    wavelengths = tuple(400.0 + 10 * i for i in range(31))
+    write_cube(Cube(seen.float().numpy(), 1.0, wavelengths), tmp_path / "cube.h5")
+    guide = np.einsum("cb,bhw->hwc", find_response("a").weights.numpy(), gt)
+    pixels = np.ascontiguousarray(np.round(guide * 65535).astype(np.uint16))
+    write_picture(Picture(pixels), tmp_path / "guide.png")
+    inputs = ("fuse", tmp_path / "cube.h5", "-g", tmp_path / "guide.png", "-o")
+    code, out, err = run(*inputs, tmp_path / "sharp.h5")
+    assert (code, err) == (0, "")
+    assert "48x64, 31 bands, psrt-s x4, openvino" in out
+    code, out, err = run(*inputs, tmp_path / "other.h5", "--wavelengths", "450:750:10")
+    assert code == 0
+    assert "guided-filter is taken" in err
+    assert "guided-filter x4" in out
+    # The same scene, seen by another camera.
+    other = np.einsum("cb,bhw->hwc", find_response("b").weights.numpy(), gt)
+    write_picture(Picture(np.round(other * 65535).astype(np.uint16)), tmp_path / "guide.png")
+    code, out, err = run(*inputs, tmp_path / "third.h5")
+    assert code == 0
+    assert "trained on other cameras" in err
+    assert "guided-filter x4" in out
+    code, out, err = run(*inputs, tmp_path / "third.h5", "-n", "psrt-s")
+    assert (code, err) == (0, "")
+    assert "psrt-s x4" in out
+
+
+def test_every_scene_of_a_fusion_file_is_fused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    wavelengths = tuple(400.0 + 60 * band for band in range(6))
+    scenes = {}
+    for seed, name in enumerate(("first", "second")):
+        scenes[name] = tmp_path / f"{name}.npz"
+        write_cube(Cube(truth(seed).astype(np.float32), 1.0, wavelengths), scenes[name])
+    settings = FusionSettings(find_response("a"), Blur())
+    write_fusion(tmp_path / "scenes.h5", scenes, settings)
+    folder, sheets = tmp_path / "out", tmp_path / "sheets"
+    code, _, err = run(
+        "fuse", tmp_path / "scenes.h5", "-o", folder, "--report", sheets, "-n", "gsa"
+    )
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == ["first.h5", "second.h5"]
+    assert sorted(path.name for path in sheets.iterdir()) == ["first.png", "second.png"]
+    code, _, err = run("fuse", tmp_path / "scenes.h5", "-o", tmp_path / "one.h5", "-n", "gsa")
+    assert (code, "must name a folder" in err) == (2, True)
+
+
+def test_what_cannot_be_fused_is_one_line_and_leaves_nothing(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    other = tmp_path / "other.png"
+    pixels = np.round(truth(5)[[4, 2, 0]] * 255).astype(np.uint8).transpose(1, 2, 0)
+    write_picture(Picture(np.ascontiguousarray(pixels)), other)
+    small = tmp_path / "small.png"
+    write_picture(Picture(np.ascontiguousarray(pixels[:60])), small)
+    target = tmp_path / "sharp.h5"
+    for arguments, message in (
+        ((cube, "-o", target), "holds no guide: name one with --guide"),
+        ((cube, "-g", other, "-o", target), "does not look like the cube's scene"),
+        ((cube, "-g", small, "-o", target), "no whole multiple"),
+        ((cube, "-g", guide, "-o", target, "--peak", 50), "pass the right --peak"),
+        ((cube, "-g", guide, "-o", target, "-n", "psrt"), "no weights of psrt"),
+        ((cube, "-g", tmp_path / "none.png", "-o", target), "no such file"),
+        ((cube, "-g", guide, "-o", tmp_path / "none" / "sharp.h5"), "no such folder"),
+        ((cube, "-g", guide, "-o", target, "-t", "big"), "--tile must be"),
+    ):
+        code, out, err = run("fuse", *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert message in err, arguments
+        assert err.count("error:") == 1
+        assert not target.exists()
+    assert run("fuse", cube, "-g", other, "-o", target, "--no-check")[0] == 0
+
+
+def test_inputs_are_not_written_over(run, files: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
+    cube, guide = files
+    before = [path.read_bytes() for path in files]
+    for targets in (("-o", cube), ("-o", guide), ("-o", cube.parent / "x.h5", "--report", guide)):
+        code, _, err = run("fuse", cube, "-g", guide, *targets)
+        assert code == 2
+        assert "would overwrite the input" in err
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-s", "2"), "the guide is 4 times as large as the cube"),
+        (("--guide-peak", "255"), "pass the right --guide-peak"),
+        (("--guide-peak", "1e8"), "pass the right --guide-peak"),
+        (("--peak", "1e8"), "pass the right --peak"),
+    ],
+)
+def test_a_wrong_scale_or_peak_is_refused(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], arguments: tuple[str, str], message: str
+) -> None:
+    cube, guide = files
+    target = cube.parent / "sharp.h5"
+    code, _, err = run("fuse", cube, "-g", guide, "-o", target, *arguments)
+    assert code == 2
+    assert message in err
+    assert not target.exists()
+
+
+def test_missing_files_suffixes_and_gaps_are_told(  # type: ignore[no-untyped-def]
+    run, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    target = tmp_path / "sharp.h5"
+    _, _, err = run("fuse", tmp_path / "none.mat", "-o", target)
+    assert "none.mat: no such file" in err
+    _, _, err = run("fuse", cube, "-g", tmp_path / "none.png", "-o", target)
+    assert "none.png: no such file" in err
+    _, _, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.xyz")
+    assert "cannot write .xyz" in err
+    values = np.full((6, 16, 12), 0.5, np.float32)
+    values[0, 0, 0] = np.nan
+    write_cube(Cube(values, 1.0), tmp_path / "gaps.h5")
+    code, _, err = run("fuse", tmp_path / "gaps.h5", "-g", guide, "-o", target)
+    assert code == 2
+    assert "gaps.h5" in err
+    assert "not finite" in err

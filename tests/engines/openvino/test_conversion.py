@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from torch.jit._recursive import concrete_type_store
+
+from vernier.engines.openvino import conversion
+from vernier.engines.network import networks_of
+from vernier.engines.openvino.conversion import convert
+from vernier.zoo import create_model
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The names of what was traced, with an empty cache."""
+    names: list[str] = []
+    original = conversion._traced
+
+    def note(module: Any, example: Any, name: str) -> ov.Model:
+        names.append(name)
+        return original(module, example, name)
+
+    monkeypatch.setattr(conversion, "_traced", note)
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "cache"))
+    return names
+
+
+def edsr(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    return create_model("edsr-small", scale=2, num_blocks=1, num_features=8).eval()
+
+
+def result(module: Any) -> np.ndarray:
+    core = ov.Core()
+    converted = convert(networks_of(module)[2](), core)
+    lr = np.linspace(0, 1, 3 * 20 * 30, dtype=np.float32).reshape(1, 3, 20, 30)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    output: np.ndarray = core.compile_model(converted.graph, "CPU", settings)([lr])[0]
+    with torch.inference_mode():
+        np.testing.assert_allclose(output, module(torch.from_numpy(lr)).numpy(), atol=1e-5)
+    return output
+
+
+def test_a_network_is_traced_once_and_found_again(traced: list[str], tmp_path: Path) -> None:
+    first = result(edsr())
+    np.testing.assert_array_equal(result(edsr()), first)
+    assert len(traced) == 1
+    assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".bin", ".xml"]
+
+
+def test_other_weights_and_other_sizes_are_other_networks(traced: list[str]) -> None:
+    a, b = result(edsr(0)), result(edsr(1))
+    assert np.abs(a - b).max() > 1e-3
+    result(create_model("edsr-small", scale=2, num_blocks=2, num_features=8).eval())
+    assert len(traced) == 3
+
+
+def test_foreign_modules_are_not_kept(traced: list[str], tmp_path: Path) -> None:
+    class Doubled(torch.nn.Module):
+        scale, colour = 2, "rgb"
+
+        def forward(self, lr: torch.Tensor) -> torch.Tensor:
+            return lr.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    result(Doubled())
+    result(Doubled())
+    assert len(traced) == 2
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_damaged_or_unwritable_cache_is_no_obstacle(
+    traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = result(edsr())
+    (description,) = (tmp_path / "cache").glob("*.xml")
+    description.write_text("<net")
+    np.testing.assert_array_equal(result(edsr()), first)
+    for content in (b"", b"1234"):
+        (weights,) = (tmp_path / "cache").glob("*.bin")
+        weights.write_bytes(content)
+        np.testing.assert_array_equal(result(edsr()), first)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "file" / "cache"))
+    np.testing.assert_array_equal(result(edsr()), first)
+    assert len(traced) == 5
+
+
+def test_only_the_newest_are_kept(
+    traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "_KEPT", 2)
+    for seed in range(4):
+        result(edsr(seed))
+    assert len(list((tmp_path / "cache").glob("*.xml"))) == 2
+    assert len(list((tmp_path / "cache").glob("*.bin"))) == 2
+
+
+def test_what_others_did_with_torchscript_stays(traced: list[str]) -> None:
+    class Others(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    result(edsr(0))
+    assert not concrete_type_store.type_store, "tracing leaves nothing behind"
+    scripted = torch.jit.script(Others())
+    known = dict(concrete_type_store.type_store)
+    result(edsr(1))
+    assert len(traced) == 2
+    assert known.items() <= concrete_type_store.type_store.items()
+    for module in (scripted, torch.jit.script(Others())):
+        assert module(torch.zeros(1)) == 1

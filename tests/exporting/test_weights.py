@@ -1,0 +1,116 @@
+"""`vernier export` to weight files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from vernier.cli import app, main
+from vernier.errors import InputError
+from vernier.exporting import export_weights
+from vernier.models.hat import HAT
+from vernier.zoo import load_model
+from vernier.zoo.checkpoints import new_card
+from vernier.zoo.official.hat import official_state
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A small HAT as its authors would publish it."""
+    model = HAT(scale=2, embed_dim=12, depths=(2,), num_heads=(2,), window_size=4, squeeze_factor=6)
+    torch.save({"params_ema": official_state(model)}, tmp_path / "published.pth")
+    return tmp_path / "published.pth"
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("explicit", [False, True])
+def test_there_and_back(published: Path, tmp_path: Path, explicit: bool) -> None:
+    ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.pth"
+    for source, target in ((published, ours), (ours, theirs)):
+        command = ["export", str(source), "-o", str(target)]
+        command += ["--format", target.suffix[1:]] if explicit else []
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == ""
+        card = f", its card to {tmp_path / 'ours.json'}" if target == ours else ""
+        assert result.stderr == f"hat x2 written to {target}{card}\n"
+    assert files(tmp_path) == ["ours.json", "ours.safetensors", "published.pth", "theirs.pth"]
+    before, after = (torch.load(path, weights_only=True) for path in (published, theirs))
+    assert list(before) == list(after) == ["params_ema"]
+    before, after = before["params_ema"], after["params_ema"]
+    assert list(before) == list(after)
+    for key, tensor in before.items():
+        assert tensor.dtype == after[key].dtype
+        assert torch.equal(tensor, after[key]), key
+    lr = torch.rand(1, 3, 5, 6)
+    assert torch.equal(load_model(ours)[0](lr), load_model(published)[0](lr))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "a.onnx"], "a.onnx: weights are exported as .safetensors or .pth"),
+        (["-o", "a"], "a: weights are exported as"),
+        (["-o", "a.pth", "--format", "safetensors"], "a file of the format safetensors ends in"),
+        (["-o", "no/such/a.pth"], "no/such is no folder"),
+        (["-o", "published.pth"], "published.pth is the input itself; choose another -o"),
+        (["-o", "/proc/a.safetensors"], "/proc/a.safetensors: cannot be written ("),
+        (["-o", "a.pth", "-s", "3"], "a model for scale 2, not 3"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(
+    published: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(published.parent)
+    monkeypatch.setattr(sys, "argv", ["vernier", "export", str(published), *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert files(published.parent) == ["published.pth"]
+
+
+def test_a_family_without_a_layout_of_its_authors(tmp_path: Path) -> None:
+    model, card = load_model("sesr-m5", scale=2)
+    with pytest.raises(InputError, match=r"sesr has no \.pth layout"):
+        export_weights(model, card, tmp_path / "a.pth")
+    export_weights(model, card, tmp_path / "a.safetensors")
+    assert load_model(tmp_path / "a.safetensors")[1].name == "sesr-m5"
+
+
+def test_nothing_is_left_half_written(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = load_model(published)
+    target = published.parent / "a.pth"
+    target.write_bytes(b"before")
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(InputError, match=r"a\.pth: cannot be written \(disk full\)"):
+        export_weights(model, new_card(model, "hat"), target)
+    assert target.read_bytes() == b"before"
+    assert files(published.parent) == ["a.pth", "published.pth"]
+
+
+def test_a_folder_is_not_replaced(published: Path) -> None:
+    model, _ = load_model(published)
+    target = published.parent / "a.pth"
+    target.mkdir()
+    with pytest.raises(InputError, match=r"a\.pth: cannot be written \(Is a directory\)"):
+        export_weights(model, new_card(model, "hat"), target)
+    assert files(published.parent) == ["a.pth", "published.pth"]

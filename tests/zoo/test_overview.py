@@ -1,0 +1,114 @@
+"""The overview behind ``vernier models``, and the command itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vernier.cli import app, main
+from vernier.errors import InputError
+from vernier.zoo import cards, overview
+from vernier.zoo.cards import Card
+from vernier.zoo.checkpoints import new_card, save_weights
+from vernier.zoo.overview import overviews
+from vernier.zoo.registry import create_model, list_models
+
+
+@pytest.fixture
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package whose only weights are those of sesr-m3 x2."""
+    write(tmp_path / "sesr-m3-x2.safetensors")
+    monkeypatch.setattr(cards, "WEIGHTS_FOLDER", tmp_path)
+    return tmp_path
+
+
+def write(path: Path) -> Card:
+    model = create_model("sesr-m3", scale=2)
+    card = replace(
+        new_card(model, "sesr-m3"),  # type: ignore[arg-type]
+        measured={"Set5": {"psnr": 37.213, "ssim": 0.95771}},
+        licence="Apache-2.0",
+    )
+    return save_weights(model, path, card)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def few_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is short enough to be counted twice in a test."""
+    names = [name for name in list_models() if name.startswith("sesr-")]
+    monkeypatch.setattr(overview, "list_models", lambda: [*names, "grla-s", "psrt"])
+
+
+@pytest.mark.usefixtures("few_models")
+def test_every_model_at_every_scale(weights_folder: Path) -> None:
+    found = {(each.model, each.scale): each for each in overviews()}
+    # A network for fusion, which is the same at every scale, is listed once.
+    assert len(found) == 5 * 3 + 3 + 1
+    assert [scale for model, scale in found if model == "psrt"] == [4]
+    assert found["grla-s", 2].trainable_parameters == 58_684
+    assert found["grla-s", 2].macs > found["grla-s", 2].macs_without_attention
+    assert found["sesr-m5", 2].macs == found["sesr-m5", 2].macs_without_attention
+    assert found["sesr-m5", 2].macs == 3_115_008_000
+    assert found["sesr-m5", 2].parameters == 13_520 + 80
+    # 1280x720 is no multiple of 3: 427x240 LR pixels make 1281x720.
+    assert found["sesr-m5", 3].macs == (25 * 16 + 9 * 5 * 256 + 25 * 16 * 9) * 427 * 240
+    assert found["sesr-m5", 2].receptive_radius == 9
+    assert [key for key, each in found.items() if each.card] == [("sesr-m3", 2)]
+
+
+def test_one_model_one_scale_or_one_file(weights_folder: Path) -> None:
+    assert [each.scale for each in overviews("sesr-xl")] == [2, 3, 4]
+    (by_name,) = overviews("sesr-m3", 2)
+    (by_file,) = overviews(str(weights_folder / "sesr-m3-x2.safetensors"))
+    assert by_file.card == replace(by_name.card, sha256="")
+    assert (by_file.macs, by_file.parameters) == (by_name.macs, by_name.parameters)
+    with pytest.raises(InputError, match="did you mean 'sesr-xl'"):
+        overviews("sesr-x")
+    with pytest.raises(InputError, match="no scale 7"):
+        overviews("sesr-m3", 7)
+
+
+@pytest.mark.usefixtures("few_models")
+def test_command_prints_a_table(weights_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["models"], env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    row = next(line for line in result.stdout.splitlines() if "sesr-m3" in line)
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    costs = ["8,960", "236,848", "2.05 G", "2.05 G"]
+    assert cells == ["sesr-m3", "x2", *costs, "yes", "Set5 37.21 / 0.9577"]
+    assert "without attention*" in result.stdout
+    assert "* Not the cost" in result.stdout
+    assert result.stdout.count("sesr-") == 15
+
+
+def test_command_shows_a_card(weights_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["models", "sesr-m3", "-s", "2"])
+    assert result.exit_code == 0
+    assert "licence: Apache-2.0" in result.stdout
+    assert cards.load_card("sesr-m3", 2).sha256 in result.stdout
+
+
+def test_command_prints_json(weights_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["models", "sesr-m3", "--format", "json"])
+    found = json.loads(result.stdout)
+    assert [each["scale"] for each in found] == [2, 3, 4]
+    assert found[0]["card"]["measured"]["Set5"]["psnr"] == 37.213
+    assert found[1]["card"] is None
+
+
+def test_an_error_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["vernier", "models", "no[bold]such"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: no[bold]such: no such weight file or model")
+    assert captured.err.count("\n") == 1
