@@ -21,11 +21,11 @@ from benchmarks.material import SCALE, Settings, network, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave
 from vernier.engines import create_engine
-from vernier.engines.network import networks_of
 from vernier.imaging import rgb_to_luma
 from vernier.models.sesr import SESR
 from vernier.upscaling import Upscaler
 from vernier.zoo.complexity import complexity
+from vernier.zoo.networks import networks_of
 
 __all__ = ["run"]
 

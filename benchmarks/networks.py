@@ -34,7 +34,8 @@ from vernier.engines.openvino.conversion import convert_module
 from vernier.engines.openvino.execution import compile_network
 from vernier.models.layers import Model
 from vernier.zoo.complexity import complexity
-from vernier.zoo.registry import Reconstruction, family_entry
+from vernier.zoo.facts import Reconstruction
+from vernier.zoo.registry import family_entry
 
 __all__ = ["CONTESTANTS", "Case", "compare", "picture"]
 
@@ -108,7 +109,11 @@ def _call(name: str, built: Built) -> Callable[[], Tensor]:
 
 
 def _reconstruction(module: nn.Module) -> Reconstruction | None:
-    return family_entry(module.architecture).reconstruction if isinstance(module, Model) else None
+    return (
+        family_entry(module.architecture).facts.reconstruction
+        if isinstance(module, Model)
+        else None
+    )
 
 
 def compare(

@@ -23,7 +23,6 @@ from benchmarks.alone import ask, watch_memory
 from benchmarks.material import Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from vernier.engines import EngineName
-from vernier.engines.network import networks_of
 from vernier.imaging import imresize_uint8
 from vernier.metrics import psnr
 from vernier.models.grla import GRLA
@@ -31,6 +30,7 @@ from vernier.upscaling import Upscaler, upscaler
 from vernier.upscaling.pixels.openvino import OpenVINOEngine
 from vernier.upscaling.pixels.pytorch import TorchEngine
 from vernier.zoo import create_model
+from vernier.zoo.networks import networks_of
 
 __all__ = ["run"]
 
@@ -97,7 +97,7 @@ def _rows(
     whole = _tensor(plain.upscale_array(pixels))
     quality = float(psnr(whole, hr, crop=scale))
     ways = {"with a halo": (False, 0.0)}
-    if network.receptive_radius is None:
+    if network.facts.receptive_radius is None:
         ways = {"faded into each other": (False, math.inf)}
         if isinstance(network.module(), GRLA):
             ways["exact"] = (True, _ROUNDING)

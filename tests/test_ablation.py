@@ -13,12 +13,12 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from vernier import ablation
 from vernier.ablation import load_experiment, run_experiment
 from vernier.cli import app
 from vernier.errors import InputError
 from vernier.imaging import imresize
 from vernier.io import Picture, write_picture
-from vernier import ablation
 from vernier.zoo import create_model
 
 _EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))

@@ -303,7 +303,7 @@ def _measured(folder: RunFolder, test: Sequence[str], device: str | torch.device
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if found["key"] == key:
             return found
-    colour = get_entry(card["name"]).colour
+    colour = get_entry(card["name"]).facts.colour
     measure = _measure_fusion if colour == "cube" else _measure_pictures
     found = {"key": key, **measure(folder.weights, test, device)}
     folder.write_json("scores", found)

@@ -9,3 +9,7 @@ class VernierError(Exception):
 
 class InputError(VernierError, ValueError):
     """A file, a value or a setting that the user gave cannot be used."""
+
+
+class MissingPackageError(VernierError, ImportError):
+    """A package that this task needs is not installed; the message has the command for it."""

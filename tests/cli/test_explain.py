@@ -22,11 +22,11 @@ from vernier.zoo import create_model, load_model, new_card, save_weights
 
 
 def test_command_writes_strips_a_sheet_and_json(
-    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    face: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new" / "out"
     arguments = ("-n", "sesr-m3", "-n", "sesr-m5", "--window", "40,44,16", "--context", 24)
-    assert command("explain", photo, *arguments, "--steps", 8, "-o", folder) == 0
+    assert command("explain", face, *arguments, "--steps", 8, "-o", folder) == 0
     assert sorted(path.name for path in folder.iterdir()) == [
         "explain.json",
         "face-40-44-16-sesr-m3.png",
@@ -38,7 +38,7 @@ def test_command_writes_strips_a_sheet_and_json(
     assert first["window_from"] == "given"
     assert first["lr_patch"] == {"left": 12, "top": 14, "width": 24, "height": 24}
     # The same by hand.
-    lr = imresize_uint8(read_uint8(photo)[:, :, :96], 0.5)[:, 14:38, 12:36] / 255
+    lr = imresize_uint8(read_uint8(face)[:, :, :96], 0.5)[:, 14:38, 12:36] / 255
     model, _ = load_model("sesr-m3", 2)
     found = explain(model, lr, (16, 16, 16), steps=8)
     assert first["maps"]["lr"]["diffusion_index"] == pytest.approx(found.lr.diffusion_index)
@@ -51,10 +51,10 @@ def test_command_writes_strips_a_sheet_and_json(
 
 
 def test_command_proposes_where_models_gain(
-    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    face: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("-n", "sesr-m3", "--propose", 2, "--size", 12, "--steps", 3, "-o", tmp_path / "o")
-    assert command("explain", photo, *arguments) == 0
+    assert command("explain", face, *arguments) == 0
     said = capsys.readouterr().err
     found = json.loads((tmp_path / "o" / "explain.json").read_text())
     assert len(found) == 2
@@ -67,25 +67,25 @@ def test_command_proposes_where_models_gain(
 
 
 def test_command_takes_the_input_itself(
-    photo: Path, tmp_path: Path, command: Callable[..., int]
+    face: Path, tmp_path: Path, command: Callable[..., int]
 ) -> None:
     arguments = ("--as-input", "-s", 4, "--window", "300,200,16", "--context", 0)
     folder = tmp_path / "out"
-    assert command("explain", photo, "-n", "sesr-m5", *arguments, "--steps", 2, "-o", folder) == 0
+    assert command("explain", face, "-n", "sesr-m5", *arguments, "--steps", 2, "-o", folder) == 0
     (found,) = json.loads((folder / "explain.json").read_text())
     assert found["maps"]["lr"]["size"] == [96, 97]
     assert found["window"] == [300, 200, 16]
 
 
 def test_command_explains_fusion(
-    photo: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    face: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = create_model("psrt", scale=4, bands=4, embed=8, num_blocks=1, num_heads=2)
     weights, cube, guide = tmp_path / "tiny.safetensors", tmp_path / "cube.npy", tmp_path / "g.png"
     save_weights(model, weights, new_card(model, "tiny"))
     np.save(cube, np.random.default_rng(0).random((24, 24, 4), dtype=np.float32))
-    face = read_picture(photo)
-    write_picture(face.with_pixels(face.pixels[:, :96]), guide)
+    picture = read_picture(face)
+    write_picture(picture.with_pixels(picture.pixels[:, :96]), guide)
     folder = tmp_path / "out"
     arguments = ("--guide", guide, "--axes", "hwc", "--window", "40,60,16", "--context", 16)
     assert command("explain", cube, "-n", weights, *arguments, "--steps", 4, "-o", folder) == 0
@@ -95,7 +95,7 @@ def test_command_explains_fusion(
     assert found["lr_patch"] == {"left": 4, "top": 8, "width": 16, "height": 16}
     assert read_picture(folder / "cube-40-60-16.png").height > 2 * 256
     capsys.readouterr()
-    arguments = ("--guide", photo, "--window", "40,60,16")
+    arguments = ("--guide", face, "--window", "40,60,16")
     assert command("explain", cube, "-n", weights, *arguments, "-o", tmp_path / "none") == 2
     assert "is 97x96, but x4 of" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
@@ -112,7 +112,7 @@ def test_command_explains_fusion(
     ],
 )
 def test_command_refuses_in_one_line(
-    photo: Path,
+    face: Path,
     tmp_path: Path,
     command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
@@ -120,7 +120,7 @@ def test_command_refuses_in_one_line(
     message: str,
 ) -> None:
     folder = tmp_path / "out"
-    assert command("explain", photo, *arguments, "-o", folder) == 2
+    assert command("explain", face, *arguments, "-o", folder) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -147,7 +147,7 @@ def test_strip_and_record_of_a_fusion_model() -> None:
 
 @pytest.mark.parametrize(("ratio", "warned"), [(1.15, False), (2, True)])
 def test_command_warns_of_a_map_that_does_not_add_up(
-    photo: Path,
+    face: Path,
     tmp_path: Path,
     command: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
@@ -161,7 +161,7 @@ def test_command_warns_of_a_map_that_does_not_add_up(
 
     monkeypatch.setattr("vernier.explanation.lam.explain", wrong)
     arguments = ("-n", "sesr-m5", "--window", "40,44,16", "--steps", 4, "-o", tmp_path / "out")
-    assert command("explain", photo, *arguments) == 0
+    assert command("explain", face, *arguments) == 0
     (found,) = json.loads((tmp_path / "out" / "explain.json").read_text())
     assert found["completeness_error"] == pytest.approx(1 - 1 / ratio)
     assert ("the map is not to be trusted" in capsys.readouterr().err) == warned
@@ -172,7 +172,7 @@ def test_command_warns_of_a_map_that_does_not_add_up(
 
 @pytest.mark.parametrize("there", [False, True])
 def test_command_leaves_no_empty_folder(
-    photo: Path,
+    face: Path,
     tmp_path: Path,
     command: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
@@ -188,5 +188,5 @@ def test_command_leaves_no_empty_folder(
 
     monkeypatch.setattr("vernier.explanation.lam.explain", fail)
     arguments = ("-n", "sesr-m5", "--window", "40,44,16", "-o", folder)
-    assert command("explain", photo, *arguments) == 2
+    assert command("explain", face, *arguments) == 2
     assert folder.exists() == there

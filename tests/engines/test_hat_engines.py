@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from vernier.engines.openvino import execution
-from vernier.engines.network import Network, networks_of
 from vernier.models.hat import HAT
 from vernier.upscaling.pixels.openvino import OpenVINOEngine
 from vernier.upscaling.pixels.pytorch import TorchEngine
 from vernier.zoo import new_card, save_weights
+from vernier.zoo.networks import Network, networks_of
 
 UINT8 = np.dtype(np.uint8)
 
@@ -61,7 +61,7 @@ def test_a_file_tells_the_windows_of_its_network(network: Network, tmp_path: Pat
     model = network.module()
     save_weights(model, tmp_path / "hat.safetensors", new_card(model, "hat"))
     loaded = networks_of(tmp_path / "hat.safetensors")[2]()
-    assert loaded.size_multiple == 8
+    assert loaded.facts.size_multiple == 8
     pixels = np.random.default_rng(0).integers(0, 256, (17, 9, 3), dtype=np.uint8)
     ours = OpenVINOEngine(loaded, "fp32").run(pixels, UINT8)
     theirs = TorchEngine(network, "fp32", "cpu").run(pixels, UINT8)

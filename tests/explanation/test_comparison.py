@@ -65,44 +65,44 @@ def contains(figure: np.ndarray, part: np.ndarray) -> bool:
 
 
 def test_command_draws_and_prints(
-    photo: Path,
+    face: Path,
     tmp_path: Path,
     command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     figure = tmp_path / "figure.png"
     models = ("-n", "sesr-m3", "-n", "sesr-m5")
-    assert command("compare", photo, *models, "--window", "30,40,32", "-o", figure) == 0
+    assert command("compare", face, *models, "--window", "30,40,32", "-o", figure) == 0
     printed = capsys.readouterr().out
     found = dict(re.findall(r"(\S+): PSNR ([\d.]+) dB, SSIM", printed))
     assert list(found) == ["bicubic", "sesr-m3", "sesr-m5"]
-    hr = read_uint8(photo)[:, :, :96]
+    hr = read_uint8(face)[:, :, :96]
     bicubic = imresize_uint8(imresize_uint8(hr, 0.5), 2)
     cut = (slice(None), slice(40, 72), slice(30, 62))
     expected = psnr(bicubic[cut] / 255, hr[cut] / 255, crop=0).item()
     assert float(found["bicubic"]) == pytest.approx(expected, abs=0.005)
     assert float(found["bicubic"]) < float(found["sesr-m3"])
     assert read_picture(figure).width > 3 * 192
-    assert command("compare", photo, "-n", "sesr-m3", "-o", figure) == 0
+    assert command("compare", face, "-n", "sesr-m3", "-o", figure) == 0
     assert re.search(r"proposed window \d+,\d+,64, where sesr-m3 gains \d", capsys.readouterr().out)
 
 
 def test_command_draws_features(
-    photo: Path,
+    face: Path,
     tmp_path: Path,
     command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     figure = tmp_path / "features.png"
     models = ("-n", "sesr-m3", "-n", "sesr-m5")
-    assert command("compare", photo, *models, "--features", "-o", figure) == 0
+    assert command("compare", face, *models, "--features", "-o", figure) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "sesr-m3 body.0"
     assert len(lines) == 3 + 5 + 1
     # Five maps of 48 pixels, 4 times as large, in a row.
     assert read_picture(figure).width == 5 * 192 + 4 * 8
     arguments = ("--features", "--grid", 8, "--window", "0,0,64", "-o", figure)
-    assert command("compare", photo, "-n", "sesr-m3", *arguments) == 0
+    assert command("compare", face, "-n", "sesr-m3", *arguments) == 0
     (level,) = re.findall(r"body.0: blocking ([\d.]+)", capsys.readouterr().out)
     assert 0.5 < float(level) < 2
 
@@ -120,7 +120,7 @@ def test_command_draws_features(
     ],
 )
 def test_command_refuses_in_one_line(
-    photo: Path,
+    face: Path,
     tmp_path: Path,
     command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
@@ -128,7 +128,7 @@ def test_command_refuses_in_one_line(
     message: str,
 ) -> None:
     before = sorted(tmp_path.iterdir())
-    assert command("compare", photo, "-o", tmp_path / "figure.png", *arguments) == 2
+    assert command("compare", face, "-o", tmp_path / "figure.png", *arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -82,7 +82,7 @@ def test_read_weights_gives_the_arrays_of_the_deployed_network(tmp_path: Path) -
     for key, array in arrays.items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, state[key].numpy())
-    assert card.receptive_radius == get_entry("sesr-m3").receptive_radius == 7
+    assert card.receptive_radius == get_entry("sesr-m3").facts.receptive_radius == 7
 
 
 def test_saving_replaces_whole_files_or_nothing(

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vernier.engines.network import networks_of
 from vernier.errors import InputError
 from vernier.models.hat import HAT
 from vernier.zoo.checkpoints import load_model, new_card, save_weights
+from vernier.zoo.networks import networks_of
 from vernier.zoo.official import official_state as published_state
 from vernier.zoo.official import recognise
 from vernier.zoo.official.hat import official_state
@@ -152,7 +152,7 @@ def test_inference_knows_the_colour_of_every_file(
     save_weights(model, tmp_path / "a.safetensors", new_card(model, "hat"))
     for suffix in (".pth", ".safetensors"):
         (make,) = networks_of(tmp_path / f"a{suffix}").values()
-        assert (make().colour, make().scale) == (colour, 4)
+        assert (make().facts.colour, make().facts.scale) == (colour, 4)
 
 
 def test_the_older_format_of_torch(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_the_entry_tells_what_the_model_is(name: str, scale: int) -> None:
     assert scale in entry.scales
     assert entry.config.items() <= model.config.items()
     for fact in ("channels", "colour", "size_multiple", "receptive_radius"):
-        assert getattr(entry, fact) == getattr(model, fact), fact
+        assert getattr(entry.facts_at(scale), fact) == getattr(model, fact), fact
     assert (entry.family, scale) == (model.architecture, model.scale)
     assert family_entry(entry.family).target == entry.target
 
@@ -81,7 +81,7 @@ def modules_after(code: str) -> set[str]:
     "code",
     [
         "import vernier.zoo.registry, vernier.zoo.cards",
-        "from vernier.zoo import get_entry, list_models\nget_entry('sesr-m5').receptive_radius",
+        "from vernier.zoo import get_entry, list_models\nget_entry('sesr-m5').facts",
         "from vernier.zoo import available_scales, weights_path\navailable_scales('sesr-m5')",
         "from vernier.zoo.cards import read_weights\n"
         "try: read_weights('nowhere')\nexcept ValueError: pass\nimport safetensors.numpy",

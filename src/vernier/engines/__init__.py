@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vernier.engines.network import Network
 from vernier.errors import InputError
+from vernier.zoo.networks import Network
 
 __all__ = ["Engine", "EngineName", "Precision", "create_engine"]
 
@@ -70,7 +70,7 @@ def create_engine(
         raise InputError(f"the OpenVINO engine runs on the CPU, not on {device!r}: use torch")
     if engine == "openvino" and not find_spec("openvino"):
         raise InputError("the OpenVINO engine needs the package openvino: pip install openvino")
-    if engine == "auto" and network.sesr is None and device is None:
+    if engine == "auto" and network.arrays is None and device is None:
         import torch
 
         on_cpu = not torch.cuda.is_available()

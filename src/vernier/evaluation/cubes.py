@@ -58,7 +58,7 @@ def is_fusion_model(source: str | Path) -> bool:
         InputError: neither a name nor a file that can be read.
     """
     if isinstance(source, str) and source in list_models():
-        return get_entry(source).colour == "cube"
+        return get_entry(source).facts.colour == "cube"
     return isinstance(load_model(source)[0], FusionModel)
 
 

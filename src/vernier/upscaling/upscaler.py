@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vernier.engines import Engine, EngineName, Precision, create_engine
-from vernier.engines.network import Network, networks_of
 from vernier.engines.tiles import (
     Tile,
     available_memory,
@@ -26,6 +25,7 @@ from vernier.imaging.bicubic import resize_pixels, resized_length, to_pixels
 from vernier.io import Picture, read_picture, write_picture
 from vernier.upscaling.alpha import bleed
 from vernier.upscaling.pixels.compose import CARRY_RADIUS
+from vernier.zoo.networks import Network, networks_of
 from vernier.zoo.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ class _Stage:
 
     @property
     def halo(self) -> int:
-        radius = self.network.receptive_radius
+        radius = self.network.facts.receptive_radius
         return _GLOBAL_HALO if radius is None else max(radius, CARRY_RADIUS)
 
     def plan(self, height: int, width: int, side: int) -> list[Tile]:
         network = self.network
-        if network.receptive_radius is None:
-            return plan_blended_tiles(height, width, side, self.halo, network.size_multiple)
+        if network.facts.receptive_radius is None:
+            return plan_blended_tiles(height, width, side, self.halo, network.facts.size_multiple)
         return plan_tiles(height, width, side, self.halo)
 
 
@@ -188,7 +188,7 @@ class Upscaler:
             pixels = bleed(pixels)
         reached = 1
         for stage in self._stages:
-            reached *= stage.network.scale
+            reached *= stage.network.facts.scale
             # What is processed further keeps more than eight bits on the way.
             between = np.dtype(np.uint16) if dtype == np.uint8 else dtype
             done = stage is self._stages[-1] and reached == self.scale
@@ -201,7 +201,7 @@ class Upscaler:
         self, stage: _Stage, pixels: NDArray[Any], dtype: np.dtype[Any], progress: Progress | None
     ) -> NDArray[Any]:
         height, width, channels = pixels.shape
-        scale, engine = stage.network.scale, stage.engine
+        scale, engine = stage.network.facts.scale, stage.engine
         shape = (height * scale, width * scale, channels)
 
         def run(window: NDArray[Any]) -> NDArray[Any]:
@@ -232,7 +232,7 @@ class Upscaler:
                 if side < _SMALLEST_TILE:
                     raise InputError(f"out of memory even in tiles: {error}") from error
             else:
-                if stage.network.receptive_radius is None and len(tiles) > 1:
+                if stage.network.facts.receptive_radius is None and len(tiles) > 1:
                     self.approximate = True
                 return result
 

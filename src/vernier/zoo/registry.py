@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vernier.errors import InputError
+from vernier.zoo.facts import Facts, Reconstruction
 
 if TYPE_CHECKING:
     from vernier.models.layers import Model
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "ModelEntry",
-    "Reconstruction",
     "build",
     "create_model",
     "family_entry",
@@ -29,21 +29,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """The layers that make the picture from the features.
-
-    Attributes:
-        layer: name of the first of them.
-        radius: LR pixels on each side that a pixel depends on in them; None = not known. Known, it
-            tells too that the network extends its input, and nothing later, to multiples of its
-            ``size_multiple`` by reflection.
-    """
-
-    layer: str
-    radius: int | None = None
-
-
-@dataclass(frozen=True)
 class ModelEntry:
     """One named variant of a published system.
 
@@ -51,29 +36,21 @@ class ModelEntry:
         name: what the user types, for example "sesr-m5".
         family: the architecture, shared by all variants ("sesr").
         scales: the upscaling factors it is offered for.
-        colour: "luma" models see one channel Y, "rgb" models three; "cube" models fuse a
-            hyperspectral cube with a guide.
-        channels: image channels in and out (of a cube: bands, unless the config says another).
-        size_multiple: what height and width are padded to inside ``forward``; 1 = nothing. Of
-            "cube" models it is counted in pixels of the guide, as is ``receptive_radius``.
         config: constructor arguments that make this variant.
-        receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
         target: "module:class" that builds it.
-        bf16: computing it in bfloat16 was measured to cost less than 0.01 dB.
-        reconstruction: what stays in float32 then; None = the last convolution.
+        facts: at the first of its scales; `facts_at` has those of the others.
     """
 
     name: str
     family: str
     scales: tuple[int, ...]
-    colour: Literal["luma", "rgb", "cube"]
-    channels: int
-    size_multiple: int
     config: Mapping[str, Any]
-    receptive_radius: int | None
     target: str
-    bf16: bool = False
-    reconstruction: Reconstruction | None = None
+    facts: Facts
+
+    def facts_at(self, scale: int) -> Facts:
+        """The facts of the variant for another of its scales."""
+        return replace(self.facts, scale=scale)
 
     def constructor(self) -> type[Model]:
         """The model's class; imports torch."""
@@ -82,21 +59,29 @@ class ModelEntry:
         return constructor
 
 
+# Measured on Set5 by the papers' protocol, the worst of what comes with weights; see
+# `tests/upscaling/test_upscaler.py`.
+_SESR_PRECISIONS = MappingProxyType({"bf16": 0.0007})
+_GRLA_PRECISIONS = MappingProxyType({"bf16": 0.0064})
+
+
 def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> ModelEntry:
     return ModelEntry(
         name=name,
         family="sesr",
         scales=(2, 3, 4),
-        colour="luma",
-        channels=1,
-        size_multiple=1,
         config=MappingProxyType(
             {"num_blocks": num_blocks, "num_features": num_features, "expansion": expansion}
         ),
-        # Two 5x5 convolutions, and a 3x3 one per block.
-        receptive_radius=2 + num_blocks + 2,
         target="vernier.models.sesr:SESR",
-        bf16=True,
+        facts=Facts(
+            scale=2,
+            colour="luma",
+            channels=1,
+            # Two 5x5 convolutions, and a 3x3 one per block.
+            receptive_radius=2 + num_blocks + 2,
+            precisions=_SESR_PRECISIONS,
+        ),
     )
 
 
@@ -107,12 +92,16 @@ def _psrt(
         name=name,
         family="psrt",
         scales=tuple(range(2, 17)),
-        colour="cube",
-        channels=31,
-        size_multiple=8 if shuffle == "none" else 16,
         config=MappingProxyType({"shuffle": shuffle, "embed": embed, **config}),
-        receptive_radius=receptive_radius,
         target="vernier.models.psrt:PSRT",
+        facts=Facts(
+            scale=2,
+            colour="cube",
+            channels=31,
+            guide_channels=3,
+            size_multiple=8 if shuffle == "none" else 16,
+            receptive_radius=receptive_radius,
+        ),
     )
 
 
@@ -128,14 +117,16 @@ def _grla(name: str, window_size: int, config: Mapping[str, Any]) -> ModelEntry:
         name=name,
         family="grla",
         scales=(2, 3, 4),
-        colour="luma" if luma else "rgb",
-        channels=1 if luma else 3,
-        size_multiple=window_size,
         config=MappingProxyType({"window_size": window_size, **config}),
-        receptive_radius=None,
         target="vernier.models.grla:GRLA",
-        bf16=True,
-        reconstruction=Reconstruction("last"),
+        facts=Facts(
+            scale=2,
+            colour="luma" if luma else "rgb",
+            channels=1 if luma else 3,
+            size_multiple=window_size,
+            precisions=_GRLA_PRECISIONS,
+            reconstruction=Reconstruction("last"),
+        ),
     )
 
 
@@ -144,13 +135,15 @@ def _edsr(name: str, num_blocks: int, num_features: int) -> ModelEntry:
         name=name,
         family="edsr",
         scales=(2, 3, 4),
-        colour="rgb",
-        channels=3,
-        size_multiple=1,
         config=MappingProxyType({"num_blocks": num_blocks, "num_features": num_features}),
-        # Head, two convolutions a block, the body's last, and the tail.
-        receptive_radius=1 + 2 * num_blocks + 1 + 2,
         target="vernier.models.edsr:EDSR",
+        facts=Facts(
+            scale=2,
+            colour="rgb",
+            channels=3,
+            # Head, two convolutions a block, the body's last, and the tail.
+            receptive_radius=1 + 2 * num_blocks + 1 + 2,
+        ),
     )
 
 
@@ -167,15 +160,18 @@ def _hat(name: str, embed_dim: int, groups: int, compress: int, squeeze: int) ->
         name=name,
         family="hat",
         scales=(2, 3, 4),
-        colour="rgb",
-        channels=3,
-        size_multiple=16,
         config=MappingProxyType(config),
-        # Channel attention pools over the whole picture.
-        receptive_radius=None,
         target="vernier.models.hat:HAT",
-        # Three convolutions of the LR picture, and one of every larger resolution.
-        reconstruction=Reconstruction("conv_after_body", radius=4),
+        facts=Facts(
+            scale=2,
+            colour="rgb",
+            channels=3,
+            size_multiple=16,
+            # Channel attention pools over the whole picture: there is no radius.
+            receptive_radius=None,
+            # Three convolutions of the LR picture, and one of every larger resolution.
+            reconstruction=Reconstruction("conv_after_body", radius=4),
+        ),
     )
 
 
@@ -213,24 +209,18 @@ _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
                 name="grla-seq",
                 family="grla-seq",
                 scales=(2, 3, 4),
-                colour="luma",
-                channels=1,
-                size_multiple=8,
                 config=MappingProxyType({"num_features": 55, "num_blocks": 6}),
-                receptive_radius=None,
                 target="vernier.models.grla_seq:GRLASeq",
+                facts=Facts(scale=2, colour="luma", channels=1, size_multiple=8),
             ),
             # Windows are cut from the whole picture, padded and rolled: no halo is enough.
             ModelEntry(
                 name="dctlsa",
                 family="dctlsa",
                 scales=(2, 3, 4),
-                colour="rgb",
-                channels=3,
-                size_multiple=16,
                 config=MappingProxyType({"num_features": 55, "num_blocks": 6, "num_heads": 5}),
-                receptive_radius=None,
                 target="vernier.models.dctlsa:DCTLSA",
+                facts=Facts(scale=2, colour="rgb", channels=3, size_multiple=16),
             ),
             _edsr("edsr-small", 8, 32),
             _edsr("edsr-baseline", 16, 64),

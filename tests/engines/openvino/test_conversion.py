@@ -10,9 +10,9 @@ import torch
 from torch.jit._recursive import concrete_type_store
 
 from vernier.engines.openvino import conversion
-from vernier.engines.network import networks_of
 from vernier.engines.openvino.conversion import convert
 from vernier.zoo import create_model
+from vernier.zoo.networks import networks_of
 
 
 @pytest.fixture

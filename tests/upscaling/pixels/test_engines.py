@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from vernier.engines import create_engine
-from vernier.engines.network import networks_of
 from vernier.engines.openvino.conversion import ConversionError
 from vernier.errors import InputError
 from vernier.imaging import imresize, rgb_to_ycbcr, ycbcr_to_rgb
 from vernier.upscaling import Upscaler
 from vernier.zoo import create_model, load_model
+from vernier.zoo.networks import networks_of
 
 Photo = Callable[..., np.ndarray]
 DTYPES = [np.uint8, np.uint16, np.float32]
@@ -230,7 +230,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from vernier.engines import create_engine
-from vernier.engines.network import networks_of
+from vernier.zoo.networks import networks_of
 engine = create_engine(networks_of(sys.argv[1])[4](), sys.argv[2], "fp32", "cpu")
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024

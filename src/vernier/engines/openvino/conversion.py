@@ -31,8 +31,8 @@ from vernier.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from vernier.engines.network import Network
     from vernier.models.layers import Model
+    from vernier.zoo.networks import Network
 
 __all__ = ["ConversionError", "Converted", "convert", "convert_module", "give_back"]
 
@@ -83,7 +83,7 @@ def convert(network: Network, core: ov.Core) -> Converted:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    examples = [(torch.rand(1, network.channels, *s, generator=generator),) for s in _SIZES]
+    examples = [(torch.rand(1, network.facts.channels, *s, generator=generator),) for s in _SIZES]
     module = network.module().cpu()
     return convert_module(module, examples, core, network.name, model=module)
 

@@ -21,7 +21,7 @@ from openvino import opset13 as opset
 from vernier.engines.openvino.conversion import Converted, give_back
 from vernier.engines.openvino.lookups import feed_lookups
 from vernier.engines.tiles import cut_evenly
-from vernier.zoo.registry import Reconstruction
+from vernier.zoo.facts import Reconstruction
 
 __all__ = ["activation_bytes", "compile_network"]
 

@@ -13,13 +13,14 @@ exact MATLAB bicubic of whatever the network does not see (chroma, alpha).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vernier.imaging.bicubic import phase_kernels
 from vernier.imaging.bt601 import RGB_TO_YCBCR, YCBCR_OFFSET
+from vernier.zoo.facts import Colour
 
 __all__ = ["CARRY_RADIUS", "Composition", "composition"]
 
@@ -46,7 +47,7 @@ class Composition:
     carry: NDArray[np.float32] | None
 
 
-def composition(channels: int, colour: Literal["luma", "rgb"], scale: int) -> Composition:
+def composition(channels: int, colour: Colour, scale: int) -> Composition:
     """For pictures of 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
 
     A luma network sees a gray picture's own values, an RGB network three copies of them, whose

@@ -17,11 +17,11 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as op
 
-from vernier.engines.network import Network
 from vernier.engines.openvino.conversion import convert
 from vernier.engines.openvino.execution import activation_bytes, compile_network
 from vernier.imaging.bicubic import peak_value
 from vernier.upscaling.pixels.compose import CARRY_RADIUS, Composition, composition
+from vernier.zoo.networks import Network
 
 __all__ = ["OpenVINOEngine"]
 
@@ -51,24 +51,24 @@ class OpenVINOEngine:
         self._native_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._compiled: dict[tuple[int, np.dtype[Any], np.dtype[Any]], ov.InferRequest] = {}
         self._networks: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {}
-        if network.sesr is None:
+        if network.arrays is None:
             self._converted = convert(network, self._core)
 
     def precision(self, dtype: np.dtype[Any]) -> Literal["fp32", "bf16"]:
         if self._precision != "auto":
             return self._precision
-        harmless = self._network.bf16 and dtype == np.uint8
+        harmless = self._network.facts.is_harmless("bf16") and dtype == np.uint8
         return "bf16" if harmless and self._native_bf16 else "fp32"
 
     def bytes_per_pixel(self, channels: int) -> float:
         # The picture, the carried phases, the composed phases and two integer copies of them.
-        pictures = 4 * channels * (2 + 3 * self._network.scale**2)
+        pictures = 4 * channels * (2 + 3 * self._network.facts.scale**2)
         return self._activation_bytes + pictures
 
     @cached_property
     def _activation_bytes(self) -> float:
         measured = self._network.activation_bytes()
-        if self._network.sesr is not None:
+        if self._network.arrays is not None:
             return measured
         return max(measured, activation_bytes(self._converted.graph))
 
@@ -80,7 +80,7 @@ class OpenVINOEngine:
             self._compiled[key] = self._compile(*key)
         request = self._compiled[key]
         inputs = [mirrored]
-        if self._network.sesr is None:
+        if self._network.arrays is None:
             inputs.append(self._run_network(pixels))
         request.infer(inputs, share_inputs=True)
         result: NDArray[Any] = request.get_output_tensor().data.copy()
@@ -94,10 +94,10 @@ class OpenVINOEngine:
                 self._converted,
                 self._core,
                 precision,
-                self._network.reconstruction,
-                self._network.size_multiple,
+                self._network.facts.reconstruction,
+                self._network.facts.size_multiple,
             )
-        mix = composition(pixels.shape[2], self._network.colour, self._network.scale)
+        mix = composition(pixels.shape[2], self._network.facts.colour, self._network.facts.scale)
         matrix = mix.input_matrix / np.float32(peak_value(pixels.dtype))
         lr = np.einsum("nc,hwc->nhw", matrix, pixels, dtype=np.float32, optimize=True)
         return self._networks[precision]((lr + mix.input_offset[:, None, None])[None])
@@ -106,10 +106,10 @@ class OpenVINOEngine:
         self, channels: int, dtype_in: np.dtype[Any], dtype_out: np.dtype[Any]
     ) -> ov.InferRequest:
         body = None
-        if self._network.sesr is not None:
-            body = _sesr(self._network.sesr, bf16=self.precision(dtype_in) == "bf16")
-        mix = composition(channels, self._network.colour, self._network.scale)
-        graph = _pixel_graph(body, mix, channels, self._network.scale, dtype_in, dtype_out)
+        if self._network.arrays is not None:
+            body = _sesr(self._network.arrays, bf16=self.precision(dtype_in) == "bf16")
+        mix = composition(channels, self._network.facts.colour, self._network.facts.scale)
+        graph = _pixel_graph(body, mix, channels, self._network.facts.scale, dtype_in, dtype_out)
         # Everything stays in float32 except what the graph itself declares to be bfloat16.
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         return self._core.compile_model(graph, "CPU", settings).create_infer_request()

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import Conv2d
 
 from vernier.devices import find_device
-from vernier.engines.network import Network
 from vernier.imaging.bicubic import peak_value, to_pixels
 from vernier.upscaling.pixels.compose import CARRY_RADIUS, composition
+from vernier.zoo.networks import Network
 
 __all__ = ["TorchEngine"]
 
@@ -49,7 +49,7 @@ class TorchEngine:
 
     def bytes_per_pixel(self, channels: int) -> float:
         # The carried picture, the network's output, their sum, and its copy in numpy.
-        pictures = 4 * 4 * channels * self._network.scale**2
+        pictures = 4 * 4 * channels * self._network.facts.scale**2
         return self._network.activation_bytes() + self._unfolded_bytes() + pictures
 
     def _unfolded_bytes(self) -> float:
@@ -61,8 +61,8 @@ class TorchEngine:
 
     @torch.inference_mode()
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        channels, scale = pixels.shape[2], self._network.scale
-        mix = composition(channels, self._network.colour, scale)
+        channels, scale = pixels.shape[2], self._network.facts.scale
+        mix = composition(channels, self._network.facts.colour, scale)
         image = self._tensor(pixels)
         lr = self._matrix(mix.input_matrix, mix.input_offset, image)
         with (

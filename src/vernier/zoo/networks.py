@@ -1,4 +1,7 @@
-"""What an engine needs to know of a trained network; torch is imported only to build a module."""
+"""From a name, a file or a module to a network that an engine can run: the one road.
+
+Torch is imported only to build a module.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -22,7 +25,8 @@ from vernier.zoo.cards import (
     shipped_weights,
     weight_file,
 )
-from vernier.zoo.registry import Reconstruction, family_entry, list_models
+from vernier.zoo.facts import Facts
+from vernier.zoo.registry import family_entry, list_models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,37 +40,23 @@ class Network:
 
     Attributes:
         name: for messages.
-        scale: its upscaling factor.
-        colour: "luma" networks see one channel Y, "rgb" networks three.
-        receptive_radius: LR pixels on each side that an output pixel depends on; None = all.
-        size_multiple: what height and width are padded to inside it.
-        bf16: computing it in bfloat16 was measured to cost less than 0.01 dB.
-        reconstruction: see `vernier.zoo.registry.ModelEntry`.
-        sesr: the deployed arrays by name when it is a SESR, else None.
+        facts: what is known of it.
+        arrays: the deployed arrays by name when it is a SESR, which needs no torch, else None.
         module: builds the torch module in eval mode (imports torch).
     """
 
     name: str
-    scale: int
-    colour: Literal["luma", "rgb"]
-    receptive_radius: int | None
-    size_multiple: int
-    bf16: bool
-    reconstruction: Reconstruction | None
-    sesr: Mapping[str, NDArray[Any]] | None
+    facts: Facts
+    arrays: Mapping[str, NDArray[Any]] | None
     module: Callable[[], nn.Module]
-
-    @property
-    def channels(self) -> int:
-        return 1 if self.colour == "luma" else 3
 
     def activation_bytes(self) -> float:
         """Bytes per LR pixel that its feature maps take at the worst moment, in float32."""
-        if self.sesr is not None:
-            outputs, features = map(int, self.sesr["last.weight"].shape[:2])
+        if self.arrays is not None:
+            outputs, features = map(int, self.arrays["last.weight"].shape[:2])
             # The first features, those of two neighbouring layers, the sum; the output phases.
             return 4.0 * (4 * features + 2 * outputs)
-        return _measured_activation_bytes(self.module(), self.channels)
+        return _measured_activation_bytes(self.module(), self.facts.channels)
 
 
 def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network]]:
@@ -84,7 +74,7 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
 
         if isinstance(model, nn.Module):
             network = _from_module(model)
-            return {network.scale: lambda: network}
+            return {network.facts.scale: lambda: network}
     if not isinstance(model, str | Path):
         raise InputError(
             f"a model is a name, a weight file or a torch module, not {type(model).__name__}"
@@ -97,7 +87,7 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
         return {s: partial(_shipped, name, s) for s in scales}
     path = weight_file(model)
     network = _from_safetensors(path) if path.suffix == ".safetensors" else _from_checkpoint(path)
-    return {network.scale: lambda: network}
+    return {network.facts.scale: lambda: network}
 
 
 def _shipped(name: str, scale: int) -> Network:
@@ -109,21 +99,25 @@ def _shipped(name: str, scale: int) -> Network:
 def _from_safetensors(path: Path) -> Network:
     arrays, card = read_weights(path)
     entry = family_entry(card.architecture)
-    if entry.colour == "cube":
+    if entry.facts.colour == "cube":
         raise InputError(f"{card.name} fuses a cube with a guide: use vernier fuse")
     # A family may be trained on luma or on colour; its config says so one way or the other.
-    colour = card.config.get("colour", entry.colour)
+    colour = card.config.get("colour", entry.facts.colour)
     if card.config.get("channels") == 1:
         colour = "luma"
-    return Network(
-        name=card.name,
+    facts = Facts(
         scale=card.scale,
         colour=colour,
+        channels=1 if colour == "luma" else 3,
+        size_multiple=card.config.get("window_size", entry.facts.size_multiple),
         receptive_radius=card.receptive_radius,
-        size_multiple=card.config.get("window_size", entry.size_multiple),
-        bf16=entry.bf16,
-        reconstruction=entry.reconstruction,
-        sesr=arrays if card.architecture == "sesr" else None,
+        precisions=entry.facts.precisions,
+        reconstruction=entry.facts.reconstruction,
+    )
+    return Network(
+        name=card.name,
+        facts=facts,
+        arrays=arrays if card.architecture == "sesr" else None,
         module=lambda: _loaded(path)[0],
     )
 
@@ -157,17 +151,16 @@ def _from_module(module: nn.Module, name: str | None = None) -> Network:
     if isinstance(copy, SESR):
         copy = copy.deploy()
         arrays = {key: tensor.detach().cpu().numpy() for key, tensor in copy.state_dict().items()}
-    return Network(
-        name=name or kind,
+    facts = Facts(
         scale=scale,
         colour=colour,
-        receptive_radius=getattr(module, "receptive_radius", None),
+        channels=1 if colour == "luma" else 3,
         size_multiple=getattr(module, "size_multiple", 1),
-        bf16=entry is not None and entry.bf16,
-        reconstruction=entry.reconstruction if entry else None,
-        sesr=arrays,
-        module=lambda: copy,
+        receptive_radius=getattr(module, "receptive_radius", None),
+        precisions=entry.facts.precisions if entry else {},
+        reconstruction=entry.facts.reconstruction if entry else None,
     )
+    return Network(name=name or kind, facts=facts, arrays=arrays, module=lambda: copy)
 
 
 def _measured_activation_bytes(module: nn.Module, channels: int) -> float:

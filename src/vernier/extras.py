@@ -1,0 +1,90 @@
+"""Packages that only some tasks need, and the command that brings them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module, metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from vernier.errors import MissingPackageError
+
+__all__ = ["DISTRIBUTION", "install_command", "named_extras", "optional_module"]
+
+# The name ``vernier`` belongs to another project on the package index.
+DISTRIBUTION = "vernier-sr"
+
+# Which extra brings a package, by the name that is imported.
+_EXTRA_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "torch": "torch",
+        "einops": "torch",
+        "PIL": "torch",
+        "h5py": "hsi",
+        "scipy": "hsi",
+        "spectral": "hsi",
+        "tifffile": "hsi",
+        "imagecodecs": "hsi",
+        "lightning_fabric": "train",
+        "tensorboard": "train",
+        "pydantic": "train",
+        "yaml": "train",
+        "onnx": "export",
+        "onnxruntime": "export",
+        "onnxscript": "export",
+    }
+)
+
+
+def install_command(extra: str) -> str:
+    """What to type to get an extra: right in a checkout, for a wheel, and without either."""
+    try:
+        text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        packages = sorted({name for name, of in _EXTRA_OF.items() if of == extra})
+        return f"pip install {' '.join(_INDEX_NAMES.get(name, name) for name in packages)}"
+    origin: dict[str, Any] = json.loads(text) if text else {}
+    if origin.get("dir_info", {}).get("editable"):
+        folder = Path(unquote(urlparse(origin["url"]).path))
+        return f"pip install -c {folder / 'constraints.txt'} -e '{folder}[{extra}]'"
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+# Where the index has a package under another name than the one that is imported.
+_INDEX_NAMES: Mapping[str, str] = MappingProxyType(
+    {"PIL": "pillow", "yaml": "pyyaml", "lightning_fabric": "lightning-fabric"}
+)
+
+
+def optional_module(name: str) -> Any:
+    """A module of an extra, imported now.
+
+    Args:
+        name: as in an import statement, such as "torch" or "scipy.io".
+
+    Raises:
+        MissingPackageError: it is not installed; the message says which command brings it.
+    """
+    with named_extras():
+        return import_module(name)
+
+
+@contextmanager
+def named_extras() -> Iterator[None]:
+    """Around imports: a package of an extra that is missing becomes one line with the command.
+
+    Raises:
+        MissingPackageError: instead of the ModuleNotFoundError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA_OF:
+            raise
+        command = install_command(_EXTRA_OF[package])
+        raise MissingPackageError(f"this needs the package {package}: {command}") from error
