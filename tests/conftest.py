@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.command import Ran
 
 from vernier import cli
 from vernier.data.pictures import read_uint8
@@ -111,13 +112,18 @@ def face(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run ``vernier`` with these arguments; gives the exit code."""
+def vernier(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    """Run ``vernier`` with these arguments in this process."""
 
-    def run(*arguments: object) -> int:
+    def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["vernier", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
             cli.main()
-        return int(caught.value.code or 0)
+        code = stopped.value.code
+        assert code is None or isinstance(code, int)
+        return Ran(code or 0, *capsys.readouterr())
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
+from support.command import Ran
 
 from vernier import ablation
 from vernier.ablation import load_experiment, run_experiment
-from vernier.cli import app
 from vernier.errors import InputError
 from vernier.imaging import imresize
 from vernier.io import Picture, write_picture
@@ -57,11 +57,14 @@ def experiment(tmp_path: Path) -> Path:
 
 
 def test_all_arms_are_trained_measured_and_told_and_none_twice(
-    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    vernier: Callable[..., Ran],
 ) -> None:
-    result = CliRunner().invoke(app, ["ablate", str(experiment), "--format", "markdown"])
-    assert result.exit_code == 0, result.output
-    assert "Does depth help? 3 steps of 2 crops an arm; mean of 2 seeds" in result.output
+    code, out, err = vernier("ablate", experiment, "--format", "markdown")
+    assert code == 0, err
+    assert "Does depth help? 3 steps of 2 crops an arm; mean of 2 seeds" in out
     folder = tmp_path / "runs" / "depth"
     found = json.loads((folder / "results.json").read_text())
     bicubic, three, four = found["results"]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-
-from vernier.cli import main
-
-
-def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
-    monkeypatch.setattr("sys.argv", ["vernier", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    return exit_.value.code
+from support.command import Ran
 
 
 @pytest.mark.parametrize(
@@ -26,33 +20,24 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | No
     ],
 )
 def test_what_is_wrong_is_one_line(
-    arguments: list[str],
-    words: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], words: list[str], vernier: Callable[..., Ran]
 ) -> None:
-    assert run(arguments, monkeypatch) == 2
-    captured = capsys.readouterr()
-    assert not captured.out
-    (line,) = captured.err.splitlines()
+    code, out, err = vernier(*arguments)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
     assert line.startswith("error: ")
     for word in words:
         assert word in line
 
 
 @pytest.mark.parametrize("arguments", [[], ["data"]])
-def test_without_arguments_there_is_help(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(arguments, monkeypatch) == 2
-    captured = capsys.readouterr()
-    assert "Usage:" in captured.out + captured.err
-    assert "error:" not in captured.err
+def test_without_arguments_there_is_help(arguments: list[str], vernier: Callable[..., Ran]) -> None:
+    code, out, err = vernier(*arguments)
+    assert code == 2
+    assert "Usage:" in out + err
+    assert "error:" not in err
 
 
-def test_help_version_and_success_are_0(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["--version"], monkeypatch) in (0, None)
-    assert capsys.readouterr().out.startswith("vernier ")
-    assert run(["upscale", "--help"], monkeypatch) in (0, None)
+def test_help_and_version_are_0(vernier: Callable[..., Ran]) -> None:
+    assert vernier("--version").out.startswith("vernier ")
+    assert vernier("--version").code == vernier("upscale", "--help").code == 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.command import Ran
 
 from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
@@ -22,11 +23,12 @@ from vernier.zoo import create_model, load_model, new_card, save_weights
 
 
 def test_command_writes_strips_a_sheet_and_json(
-    face: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    face: Path, tmp_path: Path, vernier: Callable[..., Ran]
 ) -> None:
     folder = tmp_path / "new" / "out"
     arguments = ("-n", "sesr-m3", "-n", "sesr-m5", "--window", "40,44,16", "--context", 24)
-    assert command("explain", face, *arguments, "--steps", 8, "-o", folder) == 0
+    code, out, _ = vernier("explain", face, *arguments, "--steps", 8, "-o", folder)
+    assert code == 0
     assert sorted(path.name for path in folder.iterdir()) == [
         "explain.json",
         "face-40-44-16-sesr-m3.png",
@@ -42,7 +44,7 @@ def test_command_writes_strips_a_sheet_and_json(
     model, _ = load_model("sesr-m3", 2)
     found = explain(model, lr, (16, 16, 16), steps=8)
     assert first["maps"]["lr"]["diffusion_index"] == pytest.approx(found.lr.diffusion_index)
-    assert f"diffusion index {found.lr.diffusion_index:.2f}" in capsys.readouterr().out
+    assert f"diffusion index {found.lr.diffusion_index:.2f}" in out
     strips = [read_picture(folder / f"face-40-44-16-sesr-m{i}.png") for i in (3, 5)]
     sheet = read_picture(folder / "face-40-44-16.png")
     assert sheet.height == strips[0].height + 8 + strips[1].height
@@ -51,11 +53,11 @@ def test_command_writes_strips_a_sheet_and_json(
 
 
 def test_command_proposes_where_models_gain(
-    face: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    face: Path, tmp_path: Path, vernier: Callable[..., Ran]
 ) -> None:
     arguments = ("-n", "sesr-m3", "--propose", 2, "--size", 12, "--steps", 3, "-o", tmp_path / "o")
-    assert command("explain", face, *arguments) == 0
-    said = capsys.readouterr().err
+    code, _, said = vernier("explain", face, *arguments)
+    assert code == 0
     found = json.loads((tmp_path / "o" / "explain.json").read_text())
     assert len(found) == 2
     for each in found:
@@ -67,19 +69,19 @@ def test_command_proposes_where_models_gain(
 
 
 def test_command_takes_the_input_itself(
-    face: Path, tmp_path: Path, command: Callable[..., int]
+    face: Path, tmp_path: Path, vernier: Callable[..., Ran]
 ) -> None:
     arguments = ("--as-input", "-s", 4, "--window", "300,200,16", "--context", 0)
     folder = tmp_path / "out"
-    assert command("explain", face, "-n", "sesr-m5", *arguments, "--steps", 2, "-o", folder) == 0
+    assert (
+        vernier("explain", face, "-n", "sesr-m5", *arguments, "--steps", 2, "-o", folder).code == 0
+    )
     (found,) = json.loads((folder / "explain.json").read_text())
     assert found["maps"]["lr"]["size"] == [96, 97]
     assert found["window"] == [300, 200, 16]
 
 
-def test_command_explains_fusion(
-    face: Path, tmp_path: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_explains_fusion(face: Path, tmp_path: Path, vernier: Callable[..., Ran]) -> None:
     model = create_model("psrt", scale=4, bands=4, embed=8, num_blocks=1, num_heads=2)
     weights, cube, guide = tmp_path / "tiny.safetensors", tmp_path / "cube.npy", tmp_path / "g.png"
     save_weights(model, weights, new_card(model, "tiny"))
@@ -88,16 +90,16 @@ def test_command_explains_fusion(
     write_picture(picture.with_pixels(picture.pixels[:, :96]), guide)
     folder = tmp_path / "out"
     arguments = ("--guide", guide, "--axes", "hwc", "--window", "40,60,16", "--context", 16)
-    assert command("explain", cube, "-n", weights, *arguments, "--steps", 4, "-o", folder) == 0
+    assert vernier("explain", cube, "-n", weights, *arguments, "--steps", 4, "-o", folder).code == 0
     (found,) = json.loads((folder / "explain.json").read_text())
     assert found["maps"]["lr"]["size"] == [16, 16]
     assert found["maps"]["guide"]["size"] == [64, 64]
     assert found["lr_patch"] == {"left": 4, "top": 8, "width": 16, "height": 16}
     assert read_picture(folder / "cube-40-60-16.png").height > 2 * 256
-    capsys.readouterr()
     arguments = ("--guide", face, "--window", "40,60,16")
-    assert command("explain", cube, "-n", weights, *arguments, "-o", tmp_path / "none") == 2
-    assert "is 97x96, but x4 of" in capsys.readouterr().err
+    code, _, err = vernier("explain", cube, "-n", weights, *arguments, "-o", tmp_path / "none")
+    assert code == 2
+    assert "is 97x96, but x4 of" in err
     assert not (tmp_path / "none").exists()
 
 
@@ -114,14 +116,13 @@ def test_command_explains_fusion(
 def test_command_refuses_in_one_line(
     face: Path,
     tmp_path: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
     arguments: tuple[object, ...],
     message: str,
 ) -> None:
     folder = tmp_path / "out"
-    assert command("explain", face, *arguments, "-o", folder) == 2
-    error = capsys.readouterr().err
+    code, _, error = vernier("explain", face, *arguments, "-o", folder)
+    assert code == 2
     assert message in error
     assert error.count("\n") == 1
     assert not folder.exists()
@@ -149,9 +150,8 @@ def test_strip_and_record_of_a_fusion_model() -> None:
 def test_command_warns_of_a_map_that_does_not_add_up(
     face: Path,
     tmp_path: Path,
-    command: Callable[..., int],
+    vernier: Callable[..., Ran],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     ratio: float,
     warned: bool,
 ) -> None:
@@ -161,10 +161,11 @@ def test_command_warns_of_a_map_that_does_not_add_up(
 
     monkeypatch.setattr("vernier.explanation.lam.explain", wrong)
     arguments = ("-n", "sesr-m5", "--window", "40,44,16", "--steps", 4, "-o", tmp_path / "out")
-    assert command("explain", face, *arguments) == 0
+    code, _, err = vernier("explain", face, *arguments)
+    assert code == 0
     (found,) = json.loads((tmp_path / "out" / "explain.json").read_text())
     assert found["completeness_error"] == pytest.approx(1 - 1 / ratio)
-    assert ("the map is not to be trusted" in capsys.readouterr().err) == warned
+    assert ("the map is not to be trusted" in err) == warned
     # Of one model there is one picture.
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["explain.json", "face-40-44-16.png"]
@@ -174,7 +175,7 @@ def test_command_warns_of_a_map_that_does_not_add_up(
 def test_command_leaves_no_empty_folder(
     face: Path,
     tmp_path: Path,
-    command: Callable[..., int],
+    vernier: Callable[..., Ran],
     monkeypatch: pytest.MonkeyPatch,
     there: bool,
 ) -> None:
@@ -188,5 +189,5 @@ def test_command_leaves_no_empty_folder(
 
     monkeypatch.setattr("vernier.explanation.lam.explain", fail)
     arguments = ("-n", "sesr-m5", "--window", "40,44,16", "-o", folder)
-    assert command("explain", face, *arguments) == 2
+    assert vernier("explain", face, *arguments).code == 2
     assert folder.exists() == there

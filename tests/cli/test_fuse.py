@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.command import Ran
 
-from vernier.cli import main
 from vernier.data.scenes import FusionSettings, write_fusion
 from vernier.imaging.simulation import Blur, blur_and_decimate, find_response, preset
 from vernier.io import Picture, write_picture
@@ -17,19 +17,12 @@ from vernier.zoo import create_model, new_card, save_weights
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """Run the command line; gives exit code, stdout and stderr."""
+def run(vernier: Callable[..., Ran]) -> Callable[..., Ran]:
+    """Run the command line; what is on stderr is one line."""
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vernier", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert isinstance(code, int)
-        return code, out, " ".join(err.split())
+    def call(*arguments: object) -> Ran:
+        ran = vernier(*arguments)
+        return ran._replace(err=" ".join(ran.err.split()))
 
     return call
 

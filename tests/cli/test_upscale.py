@@ -9,28 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command import Ran
 
-from vernier.cli import main
 from vernier.io import Picture, picture_size, read_picture, write_picture
 from vernier.zoo import available_scales, create_model, new_card, save_weights
 from vernier.zoo.registry import DEFAULT_MODEL
 
-Run = Callable[..., tuple[int, str, str]]
+Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(
-    weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    def call(*arguments: str | Path, model: Path | str = weights[2]) -> tuple[int, str, str]:
-        words = ["vernier", "upscale", *map(str, arguments), "-n", str(model)]
-        monkeypatch.setattr(sys, "argv", words)
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+def run(weights: dict[int, Path], vernier: Callable[..., Ran]) -> Run:
+    def call(*arguments: str | Path, model: Path | str = weights[2]) -> Ran:
+        return vernier("upscale", *arguments, "-n", model)
 
     return call
 

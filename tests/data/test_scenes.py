@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from support.command import Ran
 
-from vernier.cli import app
 from vernier.data.scenes import (
     CAVE_TEST_SCENES,
     FusionSettings,
@@ -190,13 +190,21 @@ def test_splits_by_scene_name() -> None:
             split_scenes(rules, scenes)
 
 
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
+@pytest.fixture
+def run(vernier: Callable[..., Ran]) -> Callable[..., str]:
+    """Run the command line, which must succeed; gives what it prints."""
+
+    def call(*arguments: object) -> str:
+        code, out, err = vernier(*arguments)
+        assert code == 0, err
+        return out
+
+    return call
 
 
-def test_from_a_cave_folder_to_split_files(shared: Path, tmp_path: Path) -> None:
+def test_from_a_cave_folder_to_split_files(
+    run: Callable[..., str], shared: Path, tmp_path: Path
+) -> None:
     source = tmp_path / "cave"
     for part, scene in (("train", "beads_ms"), ("test", "flowers_ms")):
         (source / scene).mkdir(parents=True)
@@ -231,7 +239,7 @@ def test_preset_gives_the_bicubic_level_of_the_protocol(shared: Path) -> None:
     assert sum(scores) / 2 == pytest.approx(35.28, abs=0.01)
 
 
-def test_preview_and_info_of_a_cube(folder: Path, tmp_path: Path) -> None:
+def test_preview_and_info_of_a_cube(run: Callable[..., str], folder: Path, tmp_path: Path) -> None:
     from vernier.io import read_picture
 
     path = folder / "beads.npz"
@@ -266,12 +274,17 @@ def test_preview_and_info_of_a_cube(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_commands_get_a_line(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+    vernier: Callable[..., Ran],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
-    with pytest.raises(InputError, match=message):
-        CliRunner().invoke(app, ["data", *arguments], catch_exceptions=False)
+    code, _, err = vernier("data", *arguments)
+    assert code == 2
+    assert message in err
     assert sorted(folder.iterdir()) == before
 
 

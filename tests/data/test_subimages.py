@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from support.command import Ran
 
-from vernier.cli import app
 from vernier.data.subimages import cut_subimages
 from vernier.errors import InputError
 from vernier.io import Picture, read_picture, write_picture
@@ -25,15 +25,15 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_squares_cover_the_picture_to_its_borders(folder: Path, tmp_path: Path) -> None:
+def test_squares_cover_the_picture_to_its_borders(
+    folder: Path, tmp_path: Path, vernier: Callable[..., Ran]
+) -> None:
     target = tmp_path / "new" / "squares"
-    result = CliRunner().invoke(
-        app,
-        ["data", "subimages", "--from", str(folder), "-o", str(target), *_options(20, 15)],
-    )
-    assert result.exit_code == 0, result.output
+    arguments = ("--from", folder, "-o", target, "--size", 20, "--step", 15)
+    code, out, err = vernier("data", "subimages", *arguments)
+    assert code == 0, err
     # a: rows from 0 and 10, columns from 0, 15 and 30; b: one; the last is too small.
-    assert "7 squares of 20x20" in result.output
+    assert "7 squares of 20x20" in out
     whole = read_picture(folder / "a.png").pixels
     places = [(top, left) for top in (0, 10) for left in (0, 15, 30)]
     for number, (top, left) in enumerate(places, start=1):
@@ -42,10 +42,6 @@ def test_squares_cover_the_picture_to_its_borders(folder: Path, tmp_path: Path) 
     names = {path.name for path in target.iterdir()}
     assert names == {f"a_s00{i}.png" for i in range(1, 7)} | {"b_s001.png"}
     assert list(target.parent.iterdir()) == [target]
-
-
-def _options(size: int, step: int) -> list[str]:
-    return ["--size", str(size), "--step", str(step)]
 
 
 def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:

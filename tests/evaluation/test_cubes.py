@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from support.command import Ran
 from torch import Tensor, nn
 
-from vernier import cli
 from vernier.data.scenes import FusionSettings, read_fusion, write_fusion
 from vernier.errors import InputError
 from vernier.evaluation import (
@@ -85,19 +84,6 @@ def fusion_file(tmp_path: Path) -> Path:
     }
     write_fusion(path, {n: Path(n) for n in cubes}, settings, load=lambda p: cubes[p.name])
     return path
-
-
-def run_cli(*arguments: object) -> int:
-    sys.argv = ["vernier", *map(str, arguments)]
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    return run_cli
 
 
 def test_rows_are_what_the_functions_say(fusion_file: Path) -> None:
@@ -283,10 +269,10 @@ def test_what_is_fusion_data(fusion_file: Path, cave: Path, tmp_path: Path) -> N
     assert not is_fusion_model("sesr-m5")
 
 
-def test_the_command(command, cave: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command(vernier: Callable[..., Ran], cave: Path, tmp_path: Path) -> None:
     sheets = tmp_path / "new" / "sheets"
-    assert command("evaluate", "--data", cave, "-s", 4, "--sheets", sheets) == 0
-    text = capsys.readouterr().out
+    code, text, _ = vernier("evaluate", "--data", cave, "-s", 4, "--sheets", sheets)
+    assert code == 0
     assert "guided filter" in text
     assert CONVENTIONS["matlab"].definitions in text
     assert sorted(path.name for path in sheets.iterdir()) == [
@@ -298,17 +284,16 @@ def test_the_command(command, cave: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_command_with_a_model_and_two_files(
-    command, fusion_file: Path, cave: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    vernier: Callable[..., Ran], fusion_file: Path, cave: Path, tmp_path: Path
 ) -> None:
     model = create_model("psrt", scale=4, embed=8, num_heads=2, num_blocks=1)
     weights = tmp_path / "tiny.safetensors"
     save_weights(model, weights, new_card(model, "tiny"))
     output = tmp_path / "report.csv"
     arguments = ("--data", cave, fusion_file, "--convention", "analysis-accu", "-o", output)
-    assert command("evaluate", weights, *arguments) == 0
-    assert (
-        capsys.readouterr().out == f"{output}: written\n{tmp_path / 'report-bands.csv'}: written\n"
-    )
+    ran = vernier("evaluate", weights, *arguments)
+    assert ran.code == 0
+    assert ran.out == f"{output}: written\n{tmp_path / 'report-bands.csv'}: written\n"
     rows = list(csv.DictReader(output.open()))
     assert {row["scene"] for row in rows} == {"one", "two", "a", "b", "c", "mean"}
     assert {row["method"] for row in rows} == {"bicubic", "guided filter", "GSA", "tiny"}
@@ -325,15 +310,19 @@ def test_the_command_with_a_model_and_two_files(
         (("--preset", "x", "-s", 4), "preset x"),
     ],
 )
-def test_the_command_refuses(command, cave: Path, capsys, arguments, message) -> None:
-    assert command("evaluate", "--data", cave, *arguments) == 2
-    assert message in " ".join(capsys.readouterr().err.split())
+def test_the_command_refuses(
+    vernier: Callable[..., Ran], cave: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    code, _, err = vernier("evaluate", "--data", cave, *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
 
 
-def test_pictures_refuse_what_is_for_cubes(command, tmp_path: Path, capsys) -> None:
+def test_pictures_refuse_what_is_for_cubes(vernier: Callable[..., Ran], tmp_path: Path) -> None:
     write_picture(Picture(np.zeros((24, 24, 3), np.uint8)), tmp_path / "a.png")
-    assert command("evaluate", "--data", tmp_path, "-s", 2, "--convention", "matlab") == 2
-    assert "--convention: not for pictures" in capsys.readouterr().err
+    code, _, err = vernier("evaluate", "--data", tmp_path, "-s", 2, "--convention", "matlab")
+    assert code == 2
+    assert "--convention: not for pictures" in err
 
 
 def test_real_scenes(shared: Path) -> None:

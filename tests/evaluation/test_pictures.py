@@ -7,16 +7,15 @@ import io
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.command import Ran
 from torch import Tensor, nn
 
-from vernier import cli
 from vernier.errors import InputError
 from vernier.evaluation import PAPERS, Protocol, evaluate, published
 from vernier.imaging import imresize, rgb_to_luma
@@ -53,20 +52,6 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def run_cli(*arguments: object) -> int:
-    """The exit code of ``vernier`` with these arguments, in this process."""
-    sys.argv = ["vernier", *map(str, arguments)]
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    return run_cli
-
-
 @pytest.mark.parametrize(
     ("scale", "set5", "set14"),
     [
@@ -77,18 +62,17 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 )
 def test_the_command_prints_the_papers_bicubic_row(
     shared: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
     scale: int,
     set5: tuple[float, float],
     set14: tuple[float, float],
 ) -> None:
     data = shared / "data"
-    code = command(
+    code, out, _ = vernier(
         *("evaluate", "--data", data / "Set5", data / "Set14", "-s", scale, "--format", "json")
     )
     assert code == 0
-    report = json.loads(capsys.readouterr().out)
+    report = json.loads(out)
     first, second = report["results"]
     for result, name, count, (psnr_db, ssim) in (
         (first, "Set5", 5, set5),
@@ -248,13 +232,12 @@ def test_a_model_that_gives_nan_is_reported(pictures: Path) -> None:
 def test_output_file(
     pictures: Path,
     tmp_path: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
     suffix: str,
 ) -> None:
     path = tmp_path / f"report.{suffix}"
-    assert command("evaluate", "--data", pictures, "-s", 2, "--rgb", "--crop", 1, "-o", path) == 0
-    assert capsys.readouterr().out == f"{path}: written\n"
+    ran = vernier("evaluate", "--data", pictures, "-s", 2, "--rgb", "--crop", 1, "-o", path)
+    assert (ran.code, ran.out) == (0, f"{path}: written\n")
     forms = {"txt": "table", "md": "markdown", "csv": "csv", "json": "json"}
     report = evaluate([], [pictures], scale=2, protocol=Protocol(luma=False, crop=1))
 
@@ -271,14 +254,13 @@ def test_output_file(
 def test_command_evaluates_a_weight_file_at_its_own_scale(
     pictures: Path,
     tmp_path: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
 ) -> None:
     model = create_model("sesr-m3", scale=3)
     path = tmp_path / "mine.safetensors"
     save_weights(model, path, new_card(model, "sesr-m3"))
-    assert command("evaluate", path, "--data", pictures, "--no-rounding") == 0
-    out = capsys.readouterr().out
+    code, out, _ = vernier("evaluate", path, "--data", pictures, "--no-rounding")
+    assert code == 0
     assert re.search(r"│ mine +│ +\d+\.\d\d / ", out)
     assert "x3, PSNR in dB / SSIM on BT.601 luma, result not rounded, 3 pixels cropped" in out
 
@@ -286,8 +268,7 @@ def test_command_evaluates_a_weight_file_at_its_own_scale(
 def test_command_refuses_in_one_line(
     pictures: Path,
     tmp_path: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
 ) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -309,12 +290,11 @@ def test_command_refuses_in_one_line(
         (("--data", pictures, "-s", 2, "--crop", 14), "after the crop, got 8x16"),
         (("--data", pictures, "-s", 2, "--device", "abacus"), "device 'abacus'"),
     ):
-        assert command("evaluate", *arguments) == 2, arguments
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert message in captured.err
-        assert captured.err.startswith("error: ")
-        assert captured.err.count("\n") == 1
+        code, out, err = vernier("evaluate", *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert message in err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
     assert not output.exists()
 
 

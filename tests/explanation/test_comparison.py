@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.command import Ran
 
 from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
@@ -67,13 +68,12 @@ def contains(figure: np.ndarray, part: np.ndarray) -> bool:
 def test_command_draws_and_prints(
     face: Path,
     tmp_path: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
 ) -> None:
     figure = tmp_path / "figure.png"
     models = ("-n", "sesr-m3", "-n", "sesr-m5")
-    assert command("compare", face, *models, "--window", "30,40,32", "-o", figure) == 0
-    printed = capsys.readouterr().out
+    code, printed, _ = vernier("compare", face, *models, "--window", "30,40,32", "-o", figure)
+    assert code == 0
     found = dict(re.findall(r"(\S+): PSNR ([\d.]+) dB, SSIM", printed))
     assert list(found) == ["bicubic", "sesr-m3", "sesr-m5"]
     hr = read_uint8(face)[:, :, :96]
@@ -83,27 +83,29 @@ def test_command_draws_and_prints(
     assert float(found["bicubic"]) == pytest.approx(expected, abs=0.005)
     assert float(found["bicubic"]) < float(found["sesr-m3"])
     assert read_picture(figure).width > 3 * 192
-    assert command("compare", face, "-n", "sesr-m3", "-o", figure) == 0
-    assert re.search(r"proposed window \d+,\d+,64, where sesr-m3 gains \d", capsys.readouterr().out)
+    code, printed, _ = vernier("compare", face, "-n", "sesr-m3", "-o", figure)
+    assert code == 0
+    assert re.search(r"proposed window \d+,\d+,64, where sesr-m3 gains \d", printed)
 
 
 def test_command_draws_features(
     face: Path,
     tmp_path: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
 ) -> None:
     figure = tmp_path / "features.png"
     models = ("-n", "sesr-m3", "-n", "sesr-m5")
-    assert command("compare", face, *models, "--features", "-o", figure) == 0
-    lines = capsys.readouterr().out.splitlines()
+    code, out, _ = vernier("compare", face, *models, "--features", "-o", figure)
+    assert code == 0
+    lines = out.splitlines()
     assert lines[0] == "sesr-m3 body.0"
     assert len(lines) == 3 + 5 + 1
     # Five maps of 48 pixels, 4 times as large, in a row.
     assert read_picture(figure).width == 5 * 192 + 4 * 8
     arguments = ("--features", "--grid", 8, "--window", "0,0,64", "-o", figure)
-    assert command("compare", face, "-n", "sesr-m3", *arguments) == 0
-    (level,) = re.findall(r"body.0: blocking ([\d.]+)", capsys.readouterr().out)
+    code, out, _ = vernier("compare", face, "-n", "sesr-m3", *arguments)
+    assert code == 0
+    (level,) = re.findall(r"body.0: blocking ([\d.]+)", out)
     assert 0.5 < float(level) < 2
 
 
@@ -122,14 +124,13 @@ def test_command_draws_features(
 def test_command_refuses_in_one_line(
     face: Path,
     tmp_path: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
     arguments: tuple[object, ...],
     message: str,
 ) -> None:
     before = sorted(tmp_path.iterdir())
-    assert command("compare", face, "-o", tmp_path / "figure.png", *arguments) == 2
-    error = capsys.readouterr().err
+    code, _, error = vernier("compare", face, "-o", tmp_path / "figure.png", *arguments)
+    assert code == 2
     assert message in error
     assert error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from support.command import Ran
 
-from vernier.cli import app, main
 from vernier.errors import InputError
 from vernier.exporting import export_weights
 from vernier.models.hat import HAT
@@ -32,16 +31,16 @@ def files(folder: Path) -> list[str]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("explicit", [False, True])
-def test_there_and_back(published: Path, tmp_path: Path, explicit: bool) -> None:
+def test_there_and_back(
+    published: Path, tmp_path: Path, explicit: bool, vernier: Callable[..., Ran]
+) -> None:
     ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.pth"
     for source, target in ((published, ours), (ours, theirs)):
-        command = ["export", str(source), "-o", str(target)]
-        command += ["--format", target.suffix[1:]] if explicit else []
-        result = CliRunner().invoke(app, command)
-        assert result.exit_code == 0, result.output
-        assert result.stdout == ""
+        more = ("--format", target.suffix[1:]) if explicit else ()
+        code, out, err = vernier("export", source, "-o", target, *more)
+        assert (code, out) == (0, ""), err
         card = f", its card to {tmp_path / 'ours.json'}" if target == ours else ""
-        assert result.stderr == f"hat x2 written to {target}{card}\n"
+        assert err == f"hat x2 written to {target}{card}\n"
     assert files(tmp_path) == ["ours.json", "ours.safetensors", "published.pth", "theirs.pth"]
     before, after = (torch.load(path, weights_only=True) for path in (published, theirs))
     assert list(before) == list(after) == ["params_ema"]
@@ -71,14 +70,11 @@ def test_what_cannot_be_written_is_one_line(
     arguments: list[str],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    vernier: Callable[..., Ran],
 ) -> None:
     monkeypatch.chdir(published.parent)
-    monkeypatch.setattr(sys, "argv", ["vernier", "export", str(published), *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
+    code, _, error = vernier("export", published, *arguments)
+    assert code == 2
     assert message in error
     assert error.count("\n") == 1
     assert files(published.parent) == ["published.pth"]

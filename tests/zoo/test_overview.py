@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from support.command import Ran
 
-from vernier.cli import app, main
 from vernier.errors import InputError
 from vernier.zoo import cards, overview
 from vernier.zoo.cards import Card
@@ -74,41 +73,37 @@ def test_one_model_one_scale_or_one_file(weights_folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_models")
-def test_command_prints_a_table(weights_folder: Path) -> None:
-    result = CliRunner().invoke(app, ["models"], env={"COLUMNS": "100"})
-    assert result.exit_code == 0
-    row = next(line for line in result.stdout.splitlines() if "sesr-m3" in line)
+def test_command_prints_a_table(
+    weights_folder: Path, vernier: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = vernier("models")
+    assert code == 0
+    row = next(line for line in out.splitlines() if "sesr-m3" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     costs = ["8,960", "236,848", "2.05 G", "2.05 G"]
     assert cells == ["sesr-m3", "x2", *costs, "yes", "Set5 37.21 / 0.9577"]
-    assert "without attention*" in result.stdout
-    assert "* Not the cost" in result.stdout
-    assert result.stdout.count("sesr-") == 15
+    assert "without attention*" in out
+    assert "* Not the cost" in out
+    assert out.count("sesr-") == 15
 
 
-def test_command_shows_a_card(weights_folder: Path) -> None:
-    result = CliRunner().invoke(app, ["models", "sesr-m3", "-s", "2"])
-    assert result.exit_code == 0
-    assert "licence: Apache-2.0" in result.stdout
-    assert cards.load_card("sesr-m3", 2).sha256 in result.stdout
+def test_command_shows_a_card(weights_folder: Path, vernier: Callable[..., Ran]) -> None:
+    code, out, _ = vernier("models", "sesr-m3", "-s", 2)
+    assert code == 0
+    assert "licence: Apache-2.0" in out
+    assert cards.load_card("sesr-m3", 2).sha256 in out
 
 
-def test_command_prints_json(weights_folder: Path) -> None:
-    result = CliRunner().invoke(app, ["models", "sesr-m3", "--format", "json"])
-    found = json.loads(result.stdout)
+def test_command_prints_json(weights_folder: Path, vernier: Callable[..., Ran]) -> None:
+    found = json.loads(vernier("models", "sesr-m3", "--format", "json").out)
     assert [each["scale"] for each in found] == [2, 3, 4]
     assert found[0]["card"]["measured"]["Set5"]["psnr"] == 37.213
     assert found[1]["card"] is None
 
 
-def test_an_error_is_one_line_and_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["vernier", "models", "no[bold]such"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: no[bold]such: no such weight file or model")
-    assert captured.err.count("\n") == 1
+def test_an_error_is_one_line_and_exit_code_2(vernier: Callable[..., Ran]) -> None:
+    code, out, err = vernier("models", "no[bold]such")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: no[bold]such: no such weight file or model")
+    assert err.count("\n") == 1

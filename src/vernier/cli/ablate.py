@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vernier.cli.app import app, stderr
-
-
-class AblateFormat(StrEnum):
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    JSON = "json"
+from vernier.cli.options import ReportFormat
 
 
 @app.command()
@@ -30,8 +23,8 @@ def ablate(
         str, typer.Option("--device", help="Where arms are measured: cpu, cuda, ...")
     ] = "cpu",
     as_format: Annotated[
-        AblateFormat, typer.Option("--format", help="Of what is printed.")
-    ] = AblateFormat.TABLE,
+        ReportFormat, typer.Option("--format", help="Of what is printed.")
+    ] = ReportFormat.TABLE,
 ) -> None:
     """Train the arms of an experiment under equal budget and print how they compare.
 

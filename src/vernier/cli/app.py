@@ -19,6 +19,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+data = typer.Typer(help="Make fusion data sets, look at cubes.", no_args_is_help=True)
+app.add_typer(data, name="data")
 # Results go to stdout, everything else here.
 stderr = Console(stderr=True, soft_wrap=True)
 

@@ -8,28 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from vernier.cli.app import app, stderr
+from vernier.cli.app import data, stderr
+from vernier.cli.options import (
+    AxesOption,
+    KeyOption,
+    PeakOption,
+    WavelengthsOption,
+    parse_wavelengths,
+    show_notes,
+)
 from vernier.errors import InputError
 
 if TYPE_CHECKING:
     from vernier.io.cubes import Cube
-
-data = typer.Typer(help="Make fusion data sets, look at cubes.", no_args_is_help=True)
-app.add_typer(data, name="data")
-
-AxesOption = Annotated[
-    str | None, typer.Option("--axes", help="Order of a file's axes, such as hwc (c = bands).")
-]
-PeakOption = Annotated[
-    float | None, typer.Option("--peak", help="The value that stands for 1, such as 65535.")
-]
-KeyOption = Annotated[
-    str | None, typer.Option("--key", help="Which array of a file; GT/3 is one of a stack.")
-]
-WavelengthsOption = Annotated[
-    str | None,
-    typer.Option("--wavelengths", help="Nanometres: first:last:step, or a,b,c,..."),
-]
 
 
 @data.command()
@@ -250,11 +241,6 @@ def _print_facts(path: Path, facts: dict[str, object]) -> None:
         typer.echo(f"  {name}: {' '.join(str(value).split())}")
 
 
-def show_notes(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        stderr.print(f"note: {escape(note)}", highlight=False)
-
-
 def _chosen_bands(text: str | None, count: int, wavelengths: tuple[float, ...] | None) -> list[int]:
     if text is not None:
         numbers = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
@@ -267,20 +253,3 @@ def _chosen_bands(text: str | None, count: int, wavelengths: tuple[float, ...] |
         min(range(count), key=lambda band: abs(wavelengths[band] - wanted))
         for wanted in (650, 550, 450)
     ]
-
-
-def parse_wavelengths(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        if ":" not in text:
-            return [float(part) for part in text.split(",")]
-        first, last, step = (float(part) for part in text.split(":"))
-        steps = round((last - first) / step)
-        if steps < 1 or abs(first + steps * step - last) > 1e-6:
-            raise ValueError
-        return [first + index * step for index in range(steps + 1)]
-    except (ValueError, ZeroDivisionError):
-        raise InputError(
-            f"--wavelengths {text}: give first:last:step, such as 400:700:10, or a,b,c,..."
-        ) from None

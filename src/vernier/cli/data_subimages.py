@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vernier.cli.app import stderr
-from vernier.cli.data import data
+from vernier.cli.app import data, stderr
 
 
 @data.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,18 +11,11 @@ import typer
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
+from vernier.cli.options import ReportFormat
 from vernier.errors import InputError
 
 if TYPE_CHECKING:
     from vernier.evaluation import FusionReport, Report
-
-
-class EvaluateFormat(StrEnum):
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    JSON = "json"
-
 
 _PICTURES = "Pictures"
 _FUSION = "Hyperspectral fusion"
@@ -47,7 +39,7 @@ def evaluate(
         int | None, typer.Option("--scale", "-s", help="Default: the scale of the models.")
     ] = None,
     as_format: Annotated[
-        EvaluateFormat | None,
+        ReportFormat | None,
         typer.Option("--format", help="Default: by the suffix of -o, else a table."),
     ] = None,
     output: Annotated[

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
-from vernier.cli.data import AxesOption
+from vernier.cli.options import AxesOption
 from vernier.errors import InputError
 from vernier.io.files import write_whole
 

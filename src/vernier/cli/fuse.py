@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vernier.cli.app import app, stderr
-from vernier.cli.data import (
+from vernier.cli.options import (
     AxesOption,
+    Engine,
+    EngineOption,
     KeyOption,
     PeakOption,
+    Precision,
     WavelengthsOption,
     parse_wavelengths,
     show_notes,
 )
-from vernier.cli.upscale import EngineOption, PrecisionOption
 from vernier.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,10 +80,10 @@ def fuse(
     tile: Annotated[
         str, typer.Option("--tile", "-t", help="Guide pixels a side, 0 for none, or auto.")
     ] = "auto",
-    engine: Annotated[EngineOption, typer.Option(help="What computes.")] = EngineOption.AUTO,
+    engine: EngineOption = Engine.AUTO,
     precision: Annotated[
-        PrecisionOption, typer.Option(help="Of the correction; auto is fp32.")
-    ] = PrecisionOption.AUTO,
+        Precision, typer.Option(help="Of the correction; auto is fp32.")
+    ] = Precision.AUTO,
     axes: AxesOption = None,
     peak: PeakOption = None,
     key: KeyOption = None,

@@ -10,22 +10,11 @@ import typer
 from rich.markup import escape
 
 from vernier.cli.app import app, stderr
+from vernier.cli.options import Engine, EngineOption, Precision, PrecisionOption, show_notes
 from vernier.errors import InputError
 from vernier.zoo.registry import DEFAULT_MODEL
 
 _SMALLEST_TILE = 16
-
-
-class EngineOption(StrEnum):
-    AUTO = "auto"
-    TORCH = "torch"
-    OPENVINO = "openvino"
-
-
-class PrecisionOption(StrEnum):
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
 
 
 class PictureFormat(StrEnum):
@@ -64,10 +53,8 @@ def upscale(
             "--exact-tiles", help="GRLA: tiles add up to the whole picture's result (torch)."
         ),
     ] = False,
-    engine: Annotated[EngineOption, typer.Option(help="What computes.")] = EngineOption.AUTO,
-    precision: Annotated[
-        PrecisionOption, typer.Option(help="auto: bf16 where it is faster and costs no quality.")
-    ] = PrecisionOption.AUTO,
+    engine: EngineOption = Engine.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average eight flips and turns; 8 times slower.")
     ] = False,
@@ -166,8 +153,7 @@ def upscale(
         notes.append(note if len(every) == 1 else f"{_counted(count, 'picture')}: {note}")
     if plan.left_out:
         notes.append(f"{_counted(plan.left_out, 'file')} of other kinds left out")
-    for note in notes:
-        stderr.print(f"note: {note}", markup=False, highlight=False)
+    show_notes(notes)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(every) == 1 and failed:
         raise failed[0]

@@ -1,0 +1,184 @@
+"""What several commands share: options, how their words are read, notes, the progress bar."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from vernier.cli.app import stderr
+from vernier.errors import InputError
+from vernier.progress import Progress
+
+__all__ = [
+    "AxesOption",
+    "DeviceOption",
+    "Engine",
+    "EngineOption",
+    "GuidePeakOption",
+    "KeyOption",
+    "ModelsOption",
+    "OptionalDeviceOption",
+    "PeakOption",
+    "Precision",
+    "PrecisionOption",
+    "ReportFormat",
+    "TileOption",
+    "WavelengthsOption",
+    "check_folder_of",
+    "parse_tile",
+    "parse_wavelengths",
+    "print_error",
+    "progress_bar",
+    "show_notes",
+]
+
+
+class Engine(StrEnum):
+    """What computes a network."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
+class Precision(StrEnum):
+    """The numbers that a network computes with."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class ReportFormat(StrEnum):
+    """How a report is printed or written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+
+
+# How a cube file is to be read.
+AxesOption = Annotated[
+    str | None, typer.Option("--axes", help="Order of a file's axes, such as hwc (c = bands).")
+]
+PeakOption = Annotated[
+    float | None, typer.Option("--peak", help="The value that stands for 1, such as 65535.")
+]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", help="Which array of a file; GT/3 is one of a stack.")
+]
+WavelengthsOption = Annotated[
+    str | None,
+    typer.Option("--wavelengths", help="Nanometres: first:last:step, or a,b,c,..."),
+]
+GuidePeakOption = Annotated[
+    float | None, typer.Option("--guide-peak", help="The guide's value that stands for 1.")
+]
+
+# Which networks, and how they are computed.
+ModelsOption = Annotated[
+    list[str] | None, typer.Option("--model", "-n", help="A name or weight file; repeat it.")
+]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="What computes.")]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option("--precision", help="auto: bf16 where it is faster and costs no quality."),
+]
+TileOption = Annotated[
+    str, typer.Option("--tile", "-t", help="Pixels a side, 0 for none, or auto: by memory.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ..., mps.")]
+OptionalDeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ..., mps; default: cpu.")
+]
+
+
+def parse_tile(text: str) -> int | Literal["auto"]:
+    """The words of --tile: a number of pixels, 0 for none, or auto.
+
+    Raises:
+        InputError: it is none of these. Whether a number is large enough, the library knows.
+    """
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdecimal()):
+        raise InputError(f"--tile must be a number of pixels, 0 or auto, not {text!r}")
+    return int(text)
+
+
+def parse_wavelengths(text: str | None) -> list[float] | None:
+    """The words of --wavelengths in nanometres: first:last:step, or a,b,c,...
+
+    Raises:
+        InputError: they are no numbers, or the steps do not reach the last wavelength.
+    """
+    if text is None:
+        return None
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.split(",")]
+        first, last, step = (float(part) for part in text.split(":"))
+        steps = round((last - first) / step)
+        if steps < 1 or abs(first + steps * step - last) > 1e-6:
+            raise ValueError
+        return [first + index * step for index in range(steps + 1)]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(
+            f"--wavelengths {text}: give first:last:step, such as 400:700:10, or a,b,c,..."
+        ) from None
+
+
+def check_folder_of(output: Path) -> None:
+    """Refuse an output in a folder that is not there, before hours of work.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"{output.parent}: no such folder; create it or choose another -o")
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Print what a user should know of a result; results themselves go to stdout."""
+    for note in notes:
+        stderr.print(f"note: {note}", markup=False, highlight=False)
+
+
+def print_error(error: object) -> None:
+    """Print what went wrong as one line."""
+    stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+
+
+@contextmanager
+def progress_bar(task: str = "") -> Iterator[Progress]:
+    """A bar on the terminal while the block runs, for whatever takes a `Progress`.
+
+    Args:
+        task: what is shown while the task names no part.
+    """
+    from rich.progress import Progress as Bar
+
+    bar = Bar(console=stderr, transient=True, disable=not stderr.is_terminal)
+    row = bar.add_task(escape(task), total=None)
+
+    def show(done: int, total: int, what: str, /) -> None:
+        bar.update(row, completed=done, total=total, description=escape(what or task))
+
+    # A bar that would be gone within the second only flickers.
+    timer = threading.Timer(1.0, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield show
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
