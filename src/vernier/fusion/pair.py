@@ -1,0 +1,277 @@
+"""A cube and its guide, read from wherever they are and checked once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vernier.data.scenes import FusionScene
+from vernier.errors import InputError
+from vernier.io import PICTURE_SUFFIXES, Picture, PictureError, read_picture
+from vernier.io.cubes import Cube, CubeError, read_cube
+
+__all__ = ["CubeSource", "GuideSource", "Pair", "pair_of_scene", "read_pair"]
+
+CubeSource = str | Path | Cube | NDArray[Any]
+GuideSource = str | Path | Picture | Cube | NDArray[Any]
+
+# After division by the peak. A cube of reflectances may leave [0, 1] a little.
+_LOWEST, _HIGHEST, _DARKEST = -0.05, 1.2, 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A coarse cube and the sharp guide of the same scene, fit to be fused.
+
+    Attributes:
+        lr: (bands, h, w) float32, nominally in [0, 1].
+        guide: (channels, H, W) float32, nominally in [0, 1]; H and W are the same whole multiple
+            of h and w.
+        gt: the sharp cube (bands, H, W), where it is known.
+        upsampled: the cube at the guide's size (bands, H, W), where another than MATLAB's bicubic
+            is wanted.
+        wavelengths: centre of each band in nanometres; None where they are not known.
+        peak: the value that stands for 1 in the cube's file.
+        dtype: of the values in the cube's file.
+        metadata: what else the cube's file says.
+        source: the file's name, for messages; empty for arrays.
+        notes: what was recognised or left out while reading, for people.
+        lowest, highest: of the values of ``lr``.
+
+    Raises:
+        InputError: shapes that do not belong together, values that are not finite, or values so
+            far from [0, 1] that the peak must be wrong.
+    """
+
+    lr: NDArray[np.float32] = field(repr=False)
+    guide: NDArray[np.float32] = field(repr=False)
+    gt: NDArray[np.float32] | None = field(default=None, repr=False, kw_only=True)
+    upsampled: NDArray[np.float32] | None = field(default=None, repr=False, kw_only=True)
+    wavelengths: tuple[float, ...] | None = field(default=None, kw_only=True)
+    peak: float = field(default=1.0, kw_only=True)
+    dtype: np.dtype[Any] = field(default=np.dtype(np.float32), kw_only=True)
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False, kw_only=True)
+    source: str = field(default="", kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    lowest: float = field(init=False)
+    highest: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "guide", "gt", "upsampled"):
+            array = getattr(self, name)
+            if array is not None:
+                object.__setattr__(self, name, np.asarray(array, np.float32))
+        self._check_shapes()
+        cube = f"{self.source} holds" if self.source else "the cube has"
+        lowest, highest = _checked_range("cube", cube, self.lr, "--peak")
+        object.__setattr__(self, "lowest", lowest)
+        object.__setattr__(self, "highest", highest)
+        _checked_range("guide", "the guide has", self.guide, "--guide-peak")
+
+    @property
+    def scale(self) -> int:
+        """Pixels of the guide per pixel of the cube, along each axis."""
+        return int(self.guide.shape[1] // self.lr.shape[1])
+
+    @property
+    def bands(self) -> int:
+        """Of the cube."""
+        return int(self.lr.shape[0])
+
+    @property
+    def guide_channels(self) -> int:
+        """Of the guide."""
+        return int(self.guide.shape[0])
+
+    def clipped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values within [0, 1], or as far beyond as the cube itself goes; changed in place."""
+        return np.clip(values, min(0.0, self.lowest), max(1.0, self.highest), out=values)
+
+    def as_cube(self, values: NDArray[np.float32]) -> Cube:
+        """A sharp cube as the coarse one's file would hold it: its unit, type and metadata.
+
+        Args:
+            values: (bands, H, W), nominally in [0, 1].
+        """
+        scaled = values if self.peak == 1 else values * np.float32(self.peak)
+        if self.dtype.kind in "ui":
+            limits = np.iinfo(self.dtype)
+            scaled = scaled.round().clip(limits.min, limits.max)
+        return Cube(scaled.astype(self.dtype), self.peak, self.wavelengths, self.metadata)
+
+    def _check_shapes(self) -> None:
+        lr, guide = self.lr.shape, self.guide.shape
+        if len(lr) != 3 or len(guide) != 3 or 0 in (*lr, *guide):
+            raise InputError(
+                f"a cube is (bands, H, W) and a guide (channels, H, W), not {lr} and {guide}"
+            )
+        (height, width), (rows, columns) = lr[1:], guide[1:]
+        scale = rows // height
+        if scale < 1 or (rows, columns) != (scale * height, scale * width):
+            raise InputError(
+                f"a guide of {columns}x{rows} is no whole multiple of a cube of {width}x{height}: "
+                "crop or resize one of them"
+            )
+        for what, array in (("upsampled", self.upsampled), ("reference", self.gt)):
+            if array is not None and array.shape != (lr[0], rows, columns):
+                raise InputError(
+                    f"the {what} cube must be {(lr[0], rows, columns)}, not {array.shape}"
+                )
+        if self.wavelengths is not None and len(self.wavelengths) != lr[0]:
+            raise InputError(f"{len(self.wavelengths)} wavelengths for {lr[0]} bands")
+
+
+def read_pair(
+    cube: CubeSource,
+    guide: GuideSource,
+    *,
+    axes: str | None = None,
+    peak: float | None = None,
+    key: str | None = None,
+    wavelengths: Sequence[float] | None = None,
+    guide_peak: float | None = None,
+) -> Pair:
+    """A pair from files, or from what is in memory already.
+
+    Args:
+        cube: a path (see `vernier.io.cubes.read_cube`), a `Cube`, or an array (bands, h, w), whose
+            floats are in [0, 1].
+        guide: a path to a picture or to anything that ``read_cube`` reads, a `Picture`, a `Cube`,
+            or an array (channels, H, W), whose floats are in [0, 1]. Transparency is left out,
+            with a note.
+        axes, key: as in ``read_cube``, for a path.
+        peak: the cube's value that stands for 1; default: what ``read_cube`` finds, of an array
+            255 for 8 bits and 1 for floats.
+        wavelengths: of the bands, in nanometres; default: what the cube says.
+        guide_peak: the guide's value that stands for 1; default: the largest of unsigned integers,
+            1 of other types, and of a cube what ``read_cube`` finds.
+
+    Raises:
+        InputError: a file is missing, damaged or ambiguous, or the two do not make a `Pair`.
+    """
+    if isinstance(cube, str | Path):
+        source = str(cube)
+        coarse = read_cube(cube, axes=axes, peak=peak, key=key, wavelengths=wavelengths)
+    else:
+        source, coarse = "", _stated(cube, peak, wavelengths)
+    lr = _unit(coarse, source)
+    sharp, notes = _read_guide(guide, guide_peak)
+    return Pair(
+        lr,
+        sharp,
+        wavelengths=coarse.wavelengths,
+        peak=1.0 if coarse.peak is None else coarse.peak,
+        dtype=coarse.values.dtype,
+        metadata=coarse.metadata,
+        source=source,
+        notes=(*coarse.notes, *notes),
+    )
+
+
+def pair_of_scene(
+    scene: FusionScene, *, wavelengths: Sequence[float] | None = None, source: str = ""
+) -> Pair:
+    """The pair of a scene of a fusion file, with the reference if there is one.
+
+    Args:
+        scene: of `vernier.data.scenes.read_fusion`.
+        wavelengths: of the bands, nanometres.
+        source: the file, for messages.
+
+    Raises:
+        InputError: the scene's arrays do not make a `Pair`.
+    """
+    return Pair(
+        scene.lr.numpy(),
+        scene.guide.numpy(),
+        gt=None if scene.gt is None else scene.gt.numpy(),
+        wavelengths=None if wavelengths is None else tuple(wavelengths),
+        metadata={"scene": scene.name},
+        source=source,
+    )
+
+
+def _checked_range(
+    what: str, holder: str, values: NDArray[np.float32], option: str
+) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"{holder} values that are not finite: fill or mask them")
+    if not (low >= _LOWEST and high <= _HIGHEST):
+        raise InputError(
+            f"the {what}'s values go from {low:.3g} to {high:.3g} after division by its peak, "
+            f"models know 0 to 1: pass the right {option}"
+        )
+    if high < _DARKEST:
+        raise InputError(
+            f"the {what}'s largest value is {high:.3g} after division by its peak, which is "
+            f"probably too large: pass the right {option}"
+        )
+    return low, high
+
+
+def _stated(
+    cube: Cube | NDArray[Any], peak: float | None, wavelengths: Sequence[float] | None
+) -> Cube:
+    """A cube in memory with what its caller says of it."""
+    if not isinstance(cube, Cube):
+        certain = {"f": 1.0, "u": 255.0 if cube.dtype == np.uint8 else None}
+        cube = Cube(cube, certain.get(cube.dtype.kind))
+    return Cube(
+        cube.values,
+        cube.peak if peak is None else peak,
+        cube.wavelengths if wavelengths is None else tuple(map(float, wavelengths)),
+        cube.metadata,
+        cube.notes,
+    )
+
+
+def _unit(cube: Cube, source: str) -> NDArray[np.float32]:
+    try:
+        return cube.unit()
+    except CubeError as error:
+        raise CubeError(f"{source}: {error}" if source else str(error)) from None
+
+
+def _read_guide(
+    guide: GuideSource, peak: float | None
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """(channels, H, W), nominally in [0, 1], and what there is to tell of it."""
+    if peak is not None and not (math.isfinite(peak) and peak > 0):
+        raise InputError(f"guide peak {peak}: give a number above 0")
+    source = ""
+    if isinstance(guide, str | Path):
+        source = str(guide)
+        guide = _read_sharp(Path(guide), peak)
+    if isinstance(guide, Picture):
+        pixels = guide.pixels[..., : guide.colour_channels]
+        note = f"{source or 'the guide'}: its transparency is left out"
+        return _picture_unit(pixels.transpose(2, 0, 1), peak), (note,) * guide.has_alpha
+    if isinstance(guide, Cube):
+        if peak is not None:
+            guide = _stated(guide, peak, None)
+        return _unit(guide, source), guide.notes
+    return _picture_unit(guide, peak), ()
+
+
+def _read_sharp(path: Path, peak: float | None) -> Picture | Cube:
+    if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES:
+        try:
+            return read_picture(path)
+        except PictureError:
+            # A TIFF may be a cube of more bands than a picture has.
+            if path.suffix.lower() not in (".tif", ".tiff"):
+                raise
+    return read_cube(path, peak=peak)
+
+
+def _picture_unit(values: NDArray[Any], peak: float | None) -> NDArray[np.float32]:
+    if peak is None:
+        peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
+    return np.ascontiguousarray(values, np.float32) / np.float32(peak)
