@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import statistics
@@ -11,17 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from vernier.evaluation import PAPERS, Report, evaluate, evaluate_fusion
-from vernier.evaluation.report import Format, finite, markdown_table, text_table
-from vernier.io.files import write_whole
+from vernier.errors import InputError
+from vernier.evaluation import PAPERS, evaluate, evaluate_fusion
+from vernier.io.files import reason_of
 from vernier.models.layers import FusionModel, Model
+from vernier.tables import Format, Report, Table, write_together
 from vernier.training.recipe import (
     NonNegativeInt,
     PositiveInt,
@@ -45,6 +44,11 @@ __all__ = ["AblationReport", "Arm", "Costs", "Experiment", "load_experiment", "r
 # What an arm may not change, so that all have the same budget, data and chance.
 _SHARED = ("steps", "data", "accumulate", "seed", "name", "output", "devices", "num_nodes")
 _ROUNDS = 7
+_RESULTS: dict[str, Format] = {
+    "results.md": "markdown",
+    "results.csv": "csv",
+    "results.json": "json",
+}
 
 
 class Experiment(Strict):
@@ -66,6 +70,11 @@ class Experiment(Strict):
     lr_size: tuple[PositiveInt, PositiveInt] = (64, 64)
     """Height and width of the LR picture at which costs are told."""
     output: str = "runs"
+
+    @property
+    def folder(self) -> Path:
+        """Where its runs and results lie."""
+        return Path(self.output) / self.name
 
     @field_validator("arms")
     @classmethod
@@ -145,7 +154,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class AblationReport:
+class AblationReport(Report):
     """What an experiment found; ``arms`` begins with bicubic."""
 
     experiment: Experiment
@@ -153,6 +162,7 @@ class AblationReport:
     batch_size: int
     arms: tuple[Arm, ...]
     protocol: str
+    _spaced: ClassVar[bool] = True
 
     @property
     def caption(self) -> str:
@@ -166,39 +176,8 @@ class AblationReport:
             f"Costs at {width}x{height} LR pixels. {self.protocol}"
         )
 
-    def render(self, form: Format) -> str:
-        """As text, ending in a newline."""
-        if form == "json":
-            found = {
-                **self.experiment.model_dump(mode="json"),
-                "steps": self.steps,
-                "batch_size": self.batch_size,
-                "protocol": self.protocol,
-                "results": [
-                    {
-                        "arm": arm.name,
-                        "scores": {k: [finite(v) for v in each] for k, each in arm.scores.items()},
-                        "costs": None if arm.costs is None else asdict(arm.costs),
-                    }
-                    for arm in self.arms
-                ],
-            }
-            return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        if form == "csv":
-            return self._csv()
-        table = (markdown_table if form == "markdown" else text_table)(*self._grid())
-        return f"{table}\n{self.caption}\n"
-
-    def write(self) -> list[Path]:
-        """results.md, results.csv and results.json in the experiment's folder."""
-        folder = Path(self.experiment.output) / self.experiment.name
-        folder.mkdir(parents=True, exist_ok=True)
-        forms: dict[str, Format] = {"md": "markdown", "csv": "csv", "json": "json"}
-        for suffix, form in forms.items():
-            write_whole(folder / f"results.{suffix}", self.render(form).encode())
-        return [folder / f"results.{suffix}" for suffix in forms]
-
-    def _grid(self) -> tuple[list[str], list[list[str]]]:
+    def shown(self) -> Table:
+        """A row per arm: the mean of its seeds and half of their range, and its costs."""
         metrics = list(self.arms[0].scores)
         header = ["arm", *metrics, "parameters", "G MAC", "ms", "MiB"]
         rows = []
@@ -212,21 +191,50 @@ class AblationReport:
                     f"{arm.costs.memory / 2**20:.1f}",
                 ]
             rows.append([arm.name, *(_cell(name, arm.scores[name]) for name in metrics), *costs])
-        return header, rows
+        return Table(header, rows)
 
-    def _csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+    def records(self) -> Table:
+        """A row per arm and seed."""
         metrics = list(self.arms[0].scores)
-        writer.writerow(("arm", "seed", *metrics, "parameters", "macs", "seconds", "memory_bytes"))
+        rows: list[tuple[Any, ...]] = []
         for arm in self.arms:
             costs = ("",) * 4 if arm.costs is None else tuple(asdict(arm.costs).values())
             seeds = self.experiment.seeds if arm.costs is not None else [""]
             for i, seed in enumerate(seeds):
-                writer.writerow(
-                    (arm.name, seed, *(arm.scores[name][i] for name in metrics), *costs)
-                )
-        return text.getvalue()
+                rows.append((arm.name, seed, *(arm.scores[name][i] for name in metrics), *costs))
+        columns = ("arm", "seed", *metrics, "parameters", "macs", "seconds", "memory_bytes")
+        return Table(columns, rows)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            **self.experiment.model_dump(mode="json"),
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "protocol": self.protocol,
+            "results": [
+                {
+                    "arm": arm.name,
+                    "scores": arm.scores,
+                    "costs": None if arm.costs is None else asdict(arm.costs),
+                }
+                for arm in self.arms
+            ],
+        }
+
+    def write_results(self) -> list[Path]:
+        """results.md, results.csv and results.json in the experiment's folder: all or none.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
+        folder = self.experiment.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made ({reason_of(error)})") from error
+        files = {folder / name: self.render(form) for name, form in _RESULTS.items()}
+        write_together(files)
+        return list(files)
 
 
 def _cell(metric: str, values: Sequence[float]) -> str:
@@ -313,7 +321,7 @@ def _measured(folder: RunFolder, test: Sequence[str], device: str | torch.device
 def _measure_pictures(
     weights: Path, test: Sequence[str], device: str | torch.device
 ) -> dict[str, Any]:
-    report: Report = evaluate([weights], test, device=device)
+    report = evaluate([weights], test, device=device)
 
     def scores(model: str) -> dict[str, float]:
         return {

@@ -41,6 +41,6 @@ def ablate(
     except KeyboardInterrupt:
         stderr.print("interrupted; the same command goes on where it stopped")
         raise typer.Exit(130) from None
-    for path in report.write():
+    for path in report.write_results():
         stderr.print(f"{path}: written", markup=False, highlight=False)
     typer.echo(report.render(as_format.value), nl=False)

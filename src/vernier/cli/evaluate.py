@@ -15,7 +15,7 @@ from vernier.cli.options import ReportFormat
 from vernier.errors import InputError
 
 if TYPE_CHECKING:
-    from vernier.evaluation import FusionReport, Report
+    from vernier.evaluation import Report
 
 _PICTURES = "Pictures"
 _FUSION = "Hyperspectral fusion"
@@ -130,7 +130,7 @@ def evaluate(
                 "`vernier models` lists the models"
             )
     folders = [*(data or []), *map(Path, more)]
-    report: Report | FusionReport
+    report: Report
     if any(map(is_fusion_model, names)) or any(map(is_fusion_data, folders)):
         _refuse("cubes", {"--rgb": rgb, "--crop": crop is not None, "--no-rounding": no_rounding})
         with _progress() as show:

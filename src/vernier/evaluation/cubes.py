@@ -16,7 +16,7 @@ from torch import Tensor
 from vernier.data.scenes import FusionScene, find_scenes, is_fusion_file, read_fusion
 from vernier.devices import find_device
 from vernier.errors import InputError
-from vernier.evaluation.fusion_report import FusionData, FusionReport, FusionResult, SceneScore
+from vernier.evaluation.cube_report import FusionData, FusionReport, FusionResult, SceneScore
 from vernier.fusion.classical import CLASSICAL
 from vernier.fusion.sheet import draw_sheet
 from vernier.imaging import simulation

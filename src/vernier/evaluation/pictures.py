@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from vernier.data.benchmarks import Benchmark, LoadedPair, find_benchmark
 from vernier.devices import find_device
 from vernier.errors import InputError
-from vernier.evaluation.published import published
-from vernier.evaluation.report import (
+from vernier.evaluation.picture_report import (
     PAPERS,
     BenchmarkFacts,
     ImageScore,
+    PictureReport,
     Protocol,
-    Report,
     Result,
 )
+from vernier.evaluation.published import published
 from vernier.imaging import imresize, imresize_uint8, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from vernier.metrics import psnr, ssim
 from vernier.zoo import list_models, load_model
@@ -59,7 +59,7 @@ def evaluate(
     protocol: Protocol = PAPERS,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
-) -> Report:
+) -> PictureReport:
     """Measure models on benchmarks; bicubic is always the first row.
 
     Bicubic is MATLAB's, on RGB, rounded to 8 bit after each dimension as the LR were (not at all
@@ -113,7 +113,7 @@ def _measure(
     scale: int,
     protocol: Protocol,
     progress: Callable[[int, int, str], None] | None,
-) -> Report:
+) -> PictureReport:
     total = sum(len(benchmark.pairs) for benchmark in benchmarks)
     done = 0
     facts, results = [], []
@@ -140,7 +140,7 @@ def _measure(
             results.append(
                 Result(contestant.name, benchmark.name, tuple(own), printed if comparable else None)
             )
-    return Report(scale, protocol, tuple(facts), tuple(results))
+    return PictureReport(scale, protocol, tuple(facts), tuple(results))
 
 
 def _score(

@@ -1,60 +1,21 @@
-"""What an evaluation found, and its forms: a table, Markdown, CSV and JSON."""
+"""What an evaluation of pictures found."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, get_args
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any
 
 from vernier.data.benchmarks import LrSource
-from vernier.errors import InputError
 from vernier.evaluation.published import Figure, Published
-from vernier.io.files import write_whole
+from vernier.tables import Report, Table
 
-__all__ = [
-    "PAPERS",
-    "BenchmarkFacts",
-    "Format",
-    "ImageScore",
-    "Protocol",
-    "Report",
-    "Result",
-    "finite",
-    "format_of",
-    "markdown_table",
-    "text_table",
-]
+__all__ = ["PAPERS", "BenchmarkFacts", "ImageScore", "PictureReport", "Protocol", "Result"]
 
-Format = Literal["table", "markdown", "csv", "json"]
-_SUFFIXES: dict[str, Format] = {
-    ".txt": "table",
-    ".md": "markdown",
-    ".csv": "csv",
-    ".json": "json",
-}
-_CSV_COLUMNS = (
-    *("model", "benchmark", "image", "psnr_db", "ssim", "seconds"),
-    *(
-        "published_psnr_db",
-        "psnr_confirmed",
-        "published_ssim",
-        "ssim_confirmed",
-        "scale",
-        "luma",
-        "crop",
-        "rounding",
-        "lr",
-    ),
-)
+_FIGURES = ("model", "benchmark", "image", "psnr_db", "ssim", "seconds")
+_PRINTED = ("published_psnr_db", "psnr_confirmed", "published_ssim", "ssim_confirmed")
+_SETTINGS = ("scale", "luma", "crop", "rounding", "lr")
 
 
 @dataclass(frozen=True)
@@ -125,7 +86,7 @@ class BenchmarkFacts:
 
 
 @dataclass(frozen=True)
-class Report:
+class PictureReport(Report):
     """Everything an evaluation found; ``results`` has one entry per benchmark and model."""
 
     scale: int
@@ -161,31 +122,12 @@ class Report:
             text += "; ~ published figure not confirmed by a second source"
         return text + "."
 
-    def render(self, form: Format) -> str:
-        """The whole report as text, ending in a newline.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"{facts.name}: {note}" for facts in self.benchmarks for note in facts.notes)
 
-        "csv" and "json" have every image and the unrounded figures; JSON, which knows
-        neither infinity nor NaN, has null in their place.
-        """
-        if form == "json":
-            return json.dumps(self._to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        return {"table": self._table, "markdown": self._markdown, "csv": self._csv}[form]()
-
-    def write(self, path: str | Path, form: Format | None = None) -> list[Path]:
-        """Write the report, whole or not at all; the suffix tells the form unless it is given.
-
-        Returns:
-            The file that was written.
-
-        Raises:
-            InputError: an unknown suffix and no form, or the file cannot be written.
-        """
-        path = Path(path)
-        write_whole(path, self.render(form or format_of(path)).encode())
-        return [path]
-
-    def _grid(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows: a column per benchmark, and one beside it where something is printed."""
+    def shown(self) -> Table:
+        """A column per benchmark, and one beside it where something is printed."""
         header, columns = ["model"], [list(dict.fromkeys(r.model for r in self.results))]
         for facts in self.benchmarks:
             own = [result for result in self.results if result.benchmark == facts.name]
@@ -194,40 +136,29 @@ class Report:
             if any(result.published for result in own):
                 header.append("published")
                 columns.append([_published(result) for result in own])
-        return header, [list(row) for row in zip(*columns, strict=True)]
+        return Table(header, list(zip(*columns, strict=True)))
 
-    def _table(self) -> str:
-        return text_table(*self._grid()) + "\n".join([self.caption, *self._notes(), ""])
-
-    def _markdown(self) -> str:
-        return markdown_table(*self._grid()) + "\n".join(["", self.caption, *self._notes(), ""])
-
-    def _notes(self) -> list[str]:
-        return [f"{facts.name}: {note}" for facts in self.benchmarks for note in facts.notes]
-
-    def _csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_CSV_COLUMNS)
+    def records(self) -> Table:
+        """A row per model, benchmark and picture, and one for their mean."""
         sources = {facts.name: facts.lr_source for facts in self.benchmarks}
         protocol = self.protocol
         shared = (self.scale, protocol.luma, protocol.crop_for(self.scale), protocol.rounding)
+        rows: list[tuple[Any, ...]] = []
         for result in self.results:
             of = (result.model, result.benchmark)
             settings = (*shared, sources[result.benchmark])
             for image in result.images:
-                figures = (image.image, image.psnr, image.ssim, image.seconds, *4 * ("",))
-                writer.writerow((*of, *figures, *settings))
-            printed = result.published
-            marks: tuple[Any, ...] = 4 * ("",)
-            if printed:
-                psnr, ssim = printed.psnr, printed.ssim
-                marks = (psnr.value, psnr.confirmed, ssim.value, ssim.confirmed)
+                figures = (image.image, image.psnr, image.ssim, image.seconds)
+                rows.append((*of, *figures, *len(_PRINTED) * ("",), *settings))
+            printed: tuple[Any, ...] = len(_PRINTED) * ("",)
+            if result.published:
+                psnr, ssim = result.published.psnr, result.published.ssim
+                printed = (psnr.value, psnr.confirmed, ssim.value, ssim.confirmed)
             means = ("mean", result.psnr, result.ssim, result.seconds)
-            writer.writerow((*of, *means, *marks, *settings))
-        return text.getvalue()
+            rows.append((*of, *means, *printed, *settings))
+        return Table((*_FIGURES, *_PRINTED, *_SETTINGS), rows)
 
-    def _to_dict(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         protocol = self.protocol
         return {
             "scale": self.scale,
@@ -251,8 +182,8 @@ class Report:
                 {
                     "model": result.model,
                     "benchmark": result.benchmark,
-                    "psnr_db": finite(result.psnr),
-                    "ssim": finite(result.ssim),
+                    "psnr_db": result.psnr,
+                    "ssim": result.ssim,
                     "seconds": result.seconds,
                     "published": result.published
                     and {
@@ -264,8 +195,8 @@ class Report:
                     "images": [
                         {
                             "image": image.image,
-                            "psnr_db": finite(image.psnr),
-                            "ssim": finite(image.ssim),
+                            "psnr_db": image.psnr,
+                            "ssim": image.ssim,
                             "seconds": image.seconds,
                         }
                         for image in result.images
@@ -274,47 +205,6 @@ class Report:
                 for result in self.results
             ],
         }
-
-
-def format_of(path: Path) -> Format:
-    """The form that a file's suffix asks for.
-
-    Raises:
-        InputError: the suffix asks for none.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(
-            f"{path}: unknown suffix; use one of {', '.join(_SUFFIXES)}, "
-            f"or --format with one of {', '.join(get_args(Format))}"
-        )
-    return _SUFFIXES[path.suffix.lower()]
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """For the screen; the first ``names`` columns hold names, the others figures."""
-    table = Table()
-    for i, title in enumerate(header):
-        table.add_column(title, justify="left" if i < names else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    # Names are shown as they are: brackets and colons in them are no markup.
-    console = Console(
-        file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False
-    )
-    console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """The same in Markdown."""
-    rule = ["---" if i < names else "---:" for i in range(len(header))]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
-
-
-def finite(value: float) -> float | None:
-    """None for infinity and NaN, which JSON does not know."""
-    return value if math.isfinite(value) else None
 
 
 def _published(result: Result) -> str:

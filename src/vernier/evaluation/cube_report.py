@@ -1,10 +1,7 @@
-"""What an evaluation of fusion found, and its forms: a table, Markdown, CSV and JSON."""
+"""What an evaluation of fusion found."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +9,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from vernier.evaluation.report import (
-    Format,
-    finite,
-    format_of,
-    markdown_table,
-    text_table,
-)
-from vernier.io.files import write_whole
 from vernier.metrics.spectral import Convention
+from vernier.tables import Format, Report, Table
 
 __all__ = ["FusionData", "FusionReport", "FusionResult", "SceneScore"]
 
@@ -91,7 +81,7 @@ class FusionData:
 
 
 @dataclass(frozen=True)
-class FusionReport:
+class FusionReport(Report):
     """Everything an evaluation found."""
 
     scale: int
@@ -119,61 +109,39 @@ class FusionReport:
             f"{self.convention.definitions}; ratio {self.scale}."
         )
 
-    def render(self, form: Format) -> str:
-        """The whole report as text, ending in a newline.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"{data.name}: {note}" for data in self.data for note in data.notes)
 
-        "csv" has a line per method and scene, "json" also the curves over the bands; JSON, which
-        knows neither infinity nor NaN, has null in their place.
-        """
-        if form == "json":
-            return json.dumps(self._to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        if form == "csv":
-            return self._csv()
-        notes = [f"{data.name}: {note}" for data in self.data for note in data.notes]
-        table = (markdown_table if form == "markdown" else text_table)(*self._grid(), names=2)
-        lines = ["", self.caption, *notes] if form == "markdown" else [self.caption, *notes]
-        return table + "\n".join([*lines, ""])
-
-    def curves(self) -> str:
-        """The curves over the bands as CSV: a line per method, scene (and their mean) and band."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+    def curves(self) -> Table:
+        """The curves over the bands: a row per method, scene (and their mean) and band."""
         names = tuple(self.results[0].scenes[0].curves)
-        writer.writerow(("method", "scene", "band", "wavelength_nm", *names))
+        rows: list[tuple[Any, ...]] = []
         for result in self.results:
             whole = {name: result.curve(name) for name in names} if self._alike() else None
             each = [(scene.scene, scene.curves) for scene in result.scenes]
             for scene, curves in [*each, *([("mean", whole)] if whole else [])]:
                 for band, values in enumerate(zip(*curves.values(), strict=True)):
                     nm = "" if self.wavelengths is None else self.wavelengths[band]
-                    writer.writerow((result.method, scene, band + 1, nm, *values))
-        return text.getvalue()
+                    rows.append((result.method, scene, band + 1, nm, *values))
+        return Table(("method", "scene", "band", "wavelength_nm", *names), rows, names=2)
 
-    def write(self, path: str | Path, form: Format | None = None) -> list[Path]:
-        """Write the report, whole or not at all; the suffix tells the form unless it is given.
-
-        Beside a CSV, NAME-bands.csv gets the curves over the bands.
-
-        Returns:
-            The files that were written.
-
-        Raises:
-            InputError: an unknown suffix and no form, or a file cannot be written.
-        """
+    @classmethod
+    def paths(cls, path: str | Path, form: Format) -> list[Path]:
+        """The file itself; beside a CSV, NAME-bands.csv gets the curves over the bands."""
         path = Path(path)
-        form = form or format_of(path)
-        write_whole(path, self.render(form).encode())
-        if form != "csv":
-            return [path]
         bands = path.with_name(f"{path.stem}-bands{path.suffix}")
-        write_whole(bands, self.curves().encode())
-        return [path, bands]
+        return [path, bands] if form == "csv" else [path]
+
+    def _contents(self, form: Format) -> list[str]:
+        curves = [self.curves().csv()] if form == "csv" else []
+        return [self.render(form), *curves]
 
     def _alike(self) -> bool:
         lengths = {len(s.curves["rmse"]) for result in self.results for s in result.scenes}
         return len(lengths) == 1
 
-    def _grid(self) -> tuple[list[str], list[list[str]]]:
+    def shown(self) -> Table:
         """Means first, then medians where they can differ, then scene by scene."""
         metrics = self.convention.metrics
         units = [f"{metric.name} {metric.unit}".strip() for metric in metrics]
@@ -187,7 +155,7 @@ class FusionReport:
         for i, name in enumerate(names if 1 < len(names) <= _MOST_SCENES_SHOWN else ()):
             own = [result.scenes[i] for result in self.results]
             rows += self._rows(name, [(scene.values.__getitem__, scene.seconds) for scene in own])
-        return header, rows
+        return Table(header, rows, names=2)
 
     def _rows(
         self, name: str, figures: Sequence[tuple[Callable[[str], float], float]]
@@ -205,31 +173,27 @@ class FusionReport:
             for result, (value, seconds) in zip(self.results, figures, strict=True)
         ]
 
-    def _csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+    def records(self) -> Table:
+        """A row per method and scene, and one for their mean."""
         metrics = [metric.name for metric in self.convention.metrics]
         settings = ("scale", "convention", "clamped", "definitions")
         columns = [_column(metric.name, metric.unit) for metric in self.convention.metrics]
         costs = ("seconds", "parameters", "macs_per_pixel")
-        writer.writerow(("method", "scene", *columns, *costs, *settings))
         stated = (self.scale, self.convention.name, self.clamped, self.caption)
+        rows: list[tuple[Any, ...]] = []
         for result in self.results:
             cost = ("" if c is None else c for c in (result.parameters, result.macs_per_pixel))
             shared = (*cost, *stated)
             for scene in result.scenes:
                 values = (scene.values[metric] for metric in metrics)
-                writer.writerow((result.method, scene.scene, *values, scene.seconds, *shared))
+                rows.append((result.method, scene.scene, *values, scene.seconds, *shared))
             means = (result.mean(metric) for metric in metrics)
-            writer.writerow((result.method, "mean", *means, result.seconds, *shared))
-        return text.getvalue()
+            rows.append((result.method, "mean", *means, result.seconds, *shared))
+        return Table(("method", "scene", *columns, *costs, *settings), rows, names=2)
 
-    def _to_dict(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         metrics = self.convention.metrics
         keys = {metric.name: _column(metric.name, metric.unit) for metric in metrics}
-
-        def listed(values: Sequence[float]) -> list[float | None]:
-            return [finite(value) for value in values]
 
         return {
             "scale": self.scale,
@@ -255,14 +219,14 @@ class FusionReport:
                     "parameters": result.parameters,
                     "macs_per_pixel": result.macs_per_pixel,
                     "seconds": result.seconds,
-                    "mean": {keys[m]: finite(result.mean(m)) for m in keys},
-                    "median": {keys[m]: finite(result.median(m)) for m in keys},
+                    "mean": {keys[m]: result.mean(m) for m in keys},
+                    "median": {keys[m]: result.median(m) for m in keys},
                     "scenes": [
                         {
                             "scene": scene.scene,
-                            **{keys[m]: finite(scene.values[m]) for m in keys},
+                            **{keys[m]: scene.values[m] for m in keys},
                             "seconds": scene.seconds,
-                            "bands": {name: listed(c) for name, c in scene.curves.items()},
+                            "bands": scene.curves,
                         }
                         for scene in result.scenes
                     ],
