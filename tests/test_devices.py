@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
+import psutil
 import pytest
 import torch
 
-from vernier.devices import find_device
+from vernier.devices import find_device, peak_memory
 from vernier.errors import InputError
 
 
@@ -34,3 +38,34 @@ def test_a_gpu_is_found() -> None:
     assert find_device("cuda").type == "cuda"
     with pytest.raises(InputError, match="torch finds cpu, cuda:0"):
         find_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("system", "counted"), [("linux", 3 * 2**20), ("freebsd14", 3 * 2**20), ("darwin", 3 * 2**10)]
+)
+def test_the_peak_is_told_in_bytes_whatever_the_system_counts_in(
+    monkeypatch: pytest.MonkeyPatch, system: str, counted: int
+) -> None:
+    usage = SimpleNamespace(ru_maxrss=3 * 2**10)
+    fake = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: usage)
+    monkeypatch.setitem(sys.modules, "resource", fake)
+    monkeypatch.setattr(sys, "platform", system)
+    assert peak_memory() == peak_memory(torch.device("cpu")) == counted
+
+
+def test_the_peak_is_known_where_there_is_no_resource_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=1, peak_wset=5 * 2**20))
+    # As an import of a module that does not exist.
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(psutil, "Process", lambda: process)
+    assert peak_memory("cpu") == 5 * 2**20
+
+
+def test_the_peak_covers_what_was_given_back() -> None:
+    before = psutil.Process().memory_info().rss
+    block = b"\1" * 2**28
+    del block
+    assert peak_memory() >= before + 2**27

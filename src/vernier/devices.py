@@ -6,6 +6,7 @@ which is Python's.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,7 +21,7 @@ from vernier.extras import optional_module
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["available_memory", "find_device", "memory_errors"]
+__all__ = ["available_memory", "find_device", "memory_errors", "peak_memory"]
 
 # What the messages of torch, OpenVINO and oneDNN have in common when memory runs out.
 _REFUSED = (
@@ -95,6 +96,21 @@ def available_memory(device: str | torch.device = "cpu") -> int:
         return int(max(mps.recommended_max_memory() - mps.driver_allocated_memory(), 0))
     free = psutil.virtual_memory().available
     return max(0, min([free, *_left_in_groups(Path("/proc/self/cgroup")), *_left_of_addresses()]))
+
+
+def peak_memory(device: str | torch.device = "cpu") -> int:
+    """Bytes that the process has needed at most so far: of the card, or of the host's memory.
+
+    On a card it is what torch took for tensors. Apple's cards share the host's memory.
+    """
+    if str(device).partition(":")[0] == "cuda":
+        return int(import_module("torch").cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    resource = import_module("resource")
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, all others count KiB.
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _left_in_groups(membership: Path, root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 import yaml
 
+from vernier import __version__
 from vernier.errors import InputError
-from vernier.io.files import write_whole
+from vernier.io.files import reason_of, replacing, write_whole
 from vernier.training.recipe import RESUMABLE, Recipe, flatten, parse_recipe
 
 __all__ = ["RunFolder", "environment"]
@@ -78,8 +79,19 @@ class RunFolder:
         return changed
 
     def open(self, recipe: Recipe) -> None:
-        """Make the folder if need be and write the resolved recipe."""
-        self.last.parent.mkdir(parents=True, exist_ok=True)
+        """Make the folder if need be and write the resolved recipe.
+
+        Raises:
+            InputError: one of them cannot be made.
+        """
+        checkpoints = self.last.parent
+        try:
+            checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{checkpoints}: cannot be made ({reason_of(error)})") from error
+        # What a kill left while a checkpoint was being written is as large as a checkpoint.
+        for unfinished in checkpoints.glob(f".*{self.last.suffix}"):
+            unfinished.unlink()
         text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
         write_whole(self.recipe, text.encode())
 
@@ -94,7 +106,7 @@ class RunFolder:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
         except OSError as error:
-            raise InputError(f"{self.metrics}: cannot be written ({_reason(error)})") from error
+            raise InputError(f"{self.metrics}: cannot be written ({reason_of(error)})") from error
 
     def rewind_metrics(self, step: int) -> None:
         """Drop lines later than ``step``: a killed run had logged more than it had saved."""
@@ -116,17 +128,17 @@ class RunFolder:
         Raises:
             InputError: it cannot be written, the disk being full for one; the old one is intact.
         """
-        temporary = path.with_suffix(".tmp")
+        before = "; the checkpoint from before is intact" if path.exists() else ""
         try:
-            with temporary.open("wb") as file:
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 torch.save(dict(state), file)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's writer raises either
-            temporary.unlink(missing_ok=True)
-            before = "; the checkpoint from before is intact" if path.exists() else ""
-            reason = _reason(error)
+        except InputError as error:
+            raise InputError(f"{error}{before}") from error
+        except RuntimeError as error:  # torch's writer wraps what the system says
+            told = error.__context__
+            reason = reason_of(told if isinstance(told, OSError) else error)
             raise InputError(f"{path}: cannot be written ({reason}){before}") from error
 
     def load_checkpoint(self, path: Path) -> dict[str, Any]:
@@ -140,15 +152,23 @@ class RunFolder:
 
 def environment() -> dict[str, Any]:
     """Versions and hardware that a run's numbers depend on."""
-    packages = ["vernier", "torch", "numpy", "lightning-fabric", "pyvips", "safetensors"]
+    packages = ("torch", "numpy", "lightning-fabric", "pyvips", "safetensors")
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "processor": _processor_name(),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {name: metadata.version(name) for name in packages},
+        "packages": {"vernier": __version__} | {name: _version(name) for name in packages},
     }
+
+
+def _version(distribution: str) -> str | None:
+    """None where a package came without its metadata, as from a copied folder."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _processor_name() -> str:
@@ -159,11 +179,3 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _reason(error: Exception) -> str:
-    """What the system says, in one line."""
-    told = error if isinstance(error, OSError) else error.__context__
-    if isinstance(told, OSError) and told.strerror:
-        return told.strerror
-    return str(error).partition("\n")[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from vernier.data.training_set import (
     TrainingSet,
     fingerprint,
 )
+from vernier.devices import peak_memory
 from vernier.errors import InputError, VernierError
 from vernier.metrics import ssim
 from vernier.models.layers import FusionModel, Model, SRModel
@@ -394,7 +394,7 @@ class _Run:
                         gradient_norm=float(norm) if norm is not None else math.nan,
                         seconds_per_step=elapsed / (step - since),
                         data_wait_share=waited / elapsed,
-                        memory=_peak_memory(self.device),
+                        memory=peak_memory(self.device) / 2**30,
                     )
                     bar(step, f"loss {mean_loss / (step - since):.5f}")
                     loss_sum.zero_()
@@ -595,13 +595,6 @@ def _mixed(*numbers: int) -> int:
     for number in numbers:
         seed = (seed * 0x9E3779B1 + number) % 2**63
     return seed
-
-
-def _peak_memory(device: torch.device) -> float:
-    """GiB that the process has needed at most: on the GPU, or of main memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
