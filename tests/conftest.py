@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 from support.command import Ran
 
@@ -19,6 +20,12 @@ from vernier.data.pictures import read_uint8
 from vernier.io import Picture, write_picture
 from vernier.models.sesr import SESR
 from vernier.zoo import create_model, new_card, save_weights
+
+# The same draws at every run, here and in CI, so that a change alone can make a test fail; `make
+# fuzz` looks for new ones.
+settings.register_profile("settled", derandomize=True, max_examples=60, deadline=None)
+settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "settled"))
 
 GOLDEN = Path(__file__).parent / "golden"
 ASTRONAUT = Path(__file__).parents[1] / "examples" / "astronaut.png"
