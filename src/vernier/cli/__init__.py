@@ -5,12 +5,8 @@
 from __future__ import annotations
 
 import sys
-from typing import cast
 
-import typer
-from rich.markup import escape
-
-from vernier.cli.app import app, stderr
+from vernier.cli.app import app
 from vernier.cli import (
     upscale,
     fuse,
@@ -24,7 +20,9 @@ from vernier.cli import (
     compare,
     export,
 )
+from vernier.cli.options import print_error
 from vernier.errors import VernierError
+from vernier.extras import named_extras
 
 __all__ = [
     "ablate",
@@ -43,28 +41,26 @@ __all__ = [
 ]
 
 
-# What a command line can have wrong; typer has no public name for it.
-_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
-
-
 def main() -> None:
     """Run the command line; what is wrong with it or with its files is one line, exit code 2."""
     try:
-        sys.exit(app(prog_name="vernier", standalone_mode=False))
-    except _UsageError as error:
-        # Without arguments there is help, which has been printed.
-        if type(error).__name__ != "NoArgsIsHelpError":
-            command = error.ctx.command_path if error.ctx else "vernier"
-            reason = " ".join(error.format_message().replace("Value error, ", "").split())
-            _print_error(f"{reason.rstrip('.')}: see {command} --help")
-        sys.exit(2)
+        with named_extras():
+            sys.exit(app(prog_name="vernier", standalone_mode=False))
     except VernierError as error:
-        _print_error(str(error))
+        print_error(error)
         sys.exit(2)
-    except KeyboardInterrupt:
-        stderr.print("interrupted")
-        sys.exit(130)
-
-
-def _print_error(message: str) -> None:
-    stderr.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        print_error(f"memory ran out{reason}: take less at once, or close other programs")
+        sys.exit(2)
+    except Exception as error:
+        # What typer says of a wrong command line. Its class has no public name in all versions,
+        # its method has.
+        told = getattr(error, "format_message", None)
+        if told is None:
+            raise
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "vernier"
+        reason = " ".join(told().replace("Value error, ", "").split())
+        print_error(f"{reason.rstrip('.')}: see {command} --help")
+        sys.exit(2)

@@ -5,24 +5,47 @@ Heavy imports live inside the commands, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from vernier import __version__
 
+# Results go to stdout, everything else here.
+stderr = Console(stderr=True, soft_wrap=True)
+
+
+class _Interruptible(TyperGroup):
+    """Says that a command was interrupted; typer would end without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            stderr.print("interrupted")
+            raise typer.Exit(130) from None
+
+
+def _show_help(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+
+
 app = typer.Typer(
     name="vernier",
+    cls=_Interruptible,
     help="Super-resolution of pictures and hyperspectral cubes, measured as the papers measure.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="Make fusion data sets, look at cubes.", no_args_is_help=True)
+data = typer.Typer(
+    help="Make fusion data sets, look at cubes.", callback=_show_help, invoke_without_command=True
+)
 app.add_typer(data, name="data")
-# Results go to stdout, everything else here.
-stderr = Console(stderr=True, soft_wrap=True)
 
 
 def _print_version(value: bool) -> None:
@@ -33,10 +56,12 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    _show_help(ctx)
