@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vernier.imaging import imresize, rgb_to_ycbcr, ycbcr_to_rgb
+from vernier.imaging import from_colour
+from vernier.imaging.display import shown_bands
 from vernier.io import Picture, write_picture
 
 __all__ = [
@@ -46,11 +47,9 @@ def as_rgb(result: Tensor, lr: Tensor) -> Tensor:
     the middle and the first as red, green and blue (wavelengths usually ascend).
     """
     if len(result) == 1 and len(lr) == 3:
-        chroma = imresize(rgb_to_ycbcr(lr)[1:], size=(result.shape[-2], result.shape[-1]))
-        result = ycbcr_to_rgb(torch.cat([result.cpu().to(chroma), chroma]))
+        result = from_colour(result.cpu().to(lr), lr)
     elif len(result) != 3:
-        bands = len(result)
-        result = result[[bands - 1, bands // 2, 0]]
+        result = result[shown_bands(len(result))]
     return result.detach().float().cpu().clamp(0, 1)
 
 

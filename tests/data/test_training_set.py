@@ -10,9 +10,9 @@ import torch
 
 from vernier.data.pictures import list_pictures, read_uint8
 from vernier.data.scenes import FusionScene
-from vernier.data.training_set import FusionSet, TrainingSet, fingerprint, to_colour
+from vernier.data.training_set import FusionSet, TrainingSet, fingerprint
 from vernier.errors import InputError
-from vernier.imaging import imresize, imresize_uint8, rgb_to_luma
+from vernier.imaging import imresize, imresize_uint8, rgb_to_luma, to_colour
 from vernier.io import Picture, write_picture
 
 

@@ -9,7 +9,16 @@ import pytest
 import torch
 from skimage.color import rgb2ycbcr
 
-from vernier.imaging import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+from vernier.imaging import (
+    as_luma,
+    as_rgb,
+    from_colour,
+    imresize,
+    rgb_to_luma,
+    rgb_to_ycbcr,
+    to_colour,
+    ycbcr_to_rgb,
+)
 
 
 def test_agrees_with_scikit_image() -> None:
@@ -65,3 +74,25 @@ def test_bad_images(convert: object) -> None:
         convert(torch.zeros(1, 4, 4))
     with pytest.raises(ValueError, match=r"three channels .* got \(3, 4\)"):
         convert(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_network_reads_its_colour_and_its_result_becomes_the_pictures(
+    batch: tuple[int, ...],
+) -> None:
+    gray, rgb = torch.rand(*batch, 1, 5, 4), torch.rand(*batch, 3, 5, 4)
+    luma_result, rgb_result = torch.rand(*batch, 1, 10, 8), torch.rand(*batch, 3, 10, 8)
+    assert torch.equal(to_colour(gray, "luma"), gray)
+    assert torch.equal(to_colour(gray, "rgb"), torch.cat([gray] * 3, dim=-3))
+    assert torch.equal(to_colour(rgb, "luma"), rgb_to_luma(rgb))
+    assert torch.equal(to_colour(rgb, "rgb"), rgb)
+    assert torch.equal(from_colour(luma_result, gray), luma_result)
+    assert torch.equal(from_colour(rgb_result, rgb), rgb_result)
+    assert torch.equal(from_colour(rgb_result, gray), rgb_result.mean(-3, keepdim=True))
+    coloured = rgb_to_ycbcr(from_colour(luma_result, rgb))
+    torch.testing.assert_close(coloured[..., :1, :, :], luma_result)
+    chroma = imresize(rgb_to_ycbcr(rgb)[..., 1:, :, :], 2)
+    torch.testing.assert_close(coloured[..., 1:, :, :], chroma)
+    assert torch.equal(as_luma(rgb), rgb_to_luma(rgb))
+    with pytest.raises(ValueError, match=r"gray or RGB .* got \(2, 5, 4\)"):
+        as_rgb(torch.zeros(2, 5, 4))

@@ -151,9 +151,7 @@ def preview(
 
     Without --bands and --response, the bands nearest to 650, 550 and 450 nm are shown.
     """
-    import numpy as np
-
-    from vernier.imaging.display import to_display
+    from vernier.imaging.display import cube_as_rgb, to_display
     from vernier.io import Picture, write_picture
     from vernier.io.cubes import read_cube
 
@@ -161,16 +159,17 @@ def preview(
         raise InputError("give --bands or --response, not both")
     cube = read_cube(cube_path, axes=axes, key=key, wavelengths=parse_wavelengths(wavelengths))
     show_notes(cube.notes)
-    if response:
+    if bands:
+        light = cube.values[_chosen_bands(bands, cube.bands)]
+    elif response:
         from vernier.imaging.simulation import find_response
 
         camera = find_response(response)
-        if len(camera.channels) != 3:
-            raise InputError(f"response {response}: has {len(camera.channels)} channels, not 3")
-        weights = camera.for_bands(cube.bands, cube.wavelengths).numpy()
-        light = np.einsum("cb,bhw->chw", weights, cube.values)
+        light = cube_as_rgb(cube.values, wavelengths=cube.wavelengths, camera=camera)
+    elif cube.wavelengths is None:
+        raise InputError("the cube has no wavelengths; pass --bands R,G,B, counted from 1")
     else:
-        light = cube.values[_chosen_bands(bands, cube.bands, cube.wavelengths)]
+        light = cube_as_rgb(cube.values, wavelengths=cube.wavelengths)
     write_picture(Picture(to_display(light, white=white)), output)
     typer.echo(f"{output}: written")
 
@@ -241,15 +240,8 @@ def _print_facts(path: Path, facts: dict[str, object]) -> None:
         typer.echo(f"  {name}: {' '.join(str(value).split())}")
 
 
-def _chosen_bands(text: str | None, count: int, wavelengths: tuple[float, ...] | None) -> list[int]:
-    if text is not None:
-        numbers = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
-        if len(numbers) != 3 or not all(1 <= number <= count for number in numbers):
-            raise InputError(f"--bands {text}: give three numbers from 1 to {count}, such as 3,2,1")
-        return [number - 1 for number in numbers]
-    if wavelengths is None:
-        raise InputError("the cube has no wavelengths; pass --bands R,G,B, counted from 1")
-    return [
-        min(range(count), key=lambda band: abs(wavelengths[band] - wanted))
-        for wanted in (650, 550, 450)
-    ]
+def _chosen_bands(text: str, count: int) -> list[int]:
+    numbers = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
+    if len(numbers) != 3 or not all(1 <= number <= count for number in numbers):
+        raise InputError(f"--bands {text}: give three numbers from 1 to {count}, such as 3,2,1")
+    return [number - 1 for number in numbers]

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
-from vernier.imaging import imresize, imresize_uint8, rgb_to_luma
+from vernier.imaging import imresize, imresize_uint8, to_colour
+from vernier.imaging.colour import PictureColour
 from vernier.imaging.degradation import degrade
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ __all__ = [
     "fingerprint",
     "generator_of",
     "sharp_cube",
-    "to_colour",
 ]
 
-Colour = Literal["luma", "rgb"]
 Augmentation = Literal["dihedral", "horizontal", "none"]
 Degradation = Literal["bicubic", "real-world"]
 
@@ -46,17 +45,6 @@ _MARGIN = 8
 
 # Which of the three bits of a transform (flip rows, flip columns, transpose) may be set.
 _TRANSFORMS: dict[Augmentation, int] = {"dihedral": 0b111, "horizontal": 0b010, "none": 0}
-
-
-def to_colour(picture: Tensor, colour: Colour) -> Tensor:
-    """(..., C, H, W) in [0, 1], C = 1 or 3 -> what a model of this colour reads: its luma, or RGB.
-
-    A gray picture is its own luma.
-    """
-    channels = picture.shape[-3]
-    if colour == "luma":
-        return rgb_to_luma(picture) if channels == 3 else picture
-    return picture if channels == 3 else picture.expand(*picture.shape[:-3], 3, -1, -1)
 
 
 class CropSet:
@@ -190,7 +178,7 @@ class TrainingSet(CropSet):
         paths: Sequence[Path],
         *,
         scale: int,
-        colour: Colour,
+        colour: PictureColour,
         patch_size: int,
         rounded_lr: bool = False,
         weights: Sequence[float] | None = None,
@@ -341,7 +329,7 @@ def _fits(num_bytes: int, device: torch.device) -> bool:
 
 
 def _make_pair(
-    picture: Tensor, scale: int, colour: Colour, rounded_lr: bool
+    picture: Tensor, scale: int, colour: PictureColour, rounded_lr: bool
 ) -> tuple[Tensor, Tensor]:
     """(C, H, W) uint8 -> LR and HR in the model's colour: float32, or uint8 what is of 8 bits."""
     # Luma must stay unrounded; RGB is 8-bit already and takes a quarter of the memory as such.

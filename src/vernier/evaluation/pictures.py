@@ -23,7 +23,7 @@ from vernier.evaluation.picture_report import (
     Result,
 )
 from vernier.evaluation.published import published
-from vernier.imaging import imresize, imresize_uint8, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+from vernier.imaging import as_luma, from_colour, imresize, imresize_uint8, to_colour
 from vernier.metrics import psnr, ssim
 from vernier.zoo import list_models, load_model
 
@@ -150,7 +150,7 @@ def _score(
     result = contestant.upscale(pair.lr)
     seconds = time.perf_counter() - start
     # A luma model gives luma alone: the target is the luma of the HR, unrounded.
-    target = rgb_to_luma(pair.hr) if len(result) < len(pair.hr) else pair.hr
+    target = as_luma(pair.hr) if len(result) == 1 else pair.hr
     crop = protocol.crop_for(scale)
     try:
         scores = [
@@ -185,14 +185,8 @@ def _runner(
         return hr
 
     def upscale(lr: Tensor) -> Tensor:
-        if module.colour == "rgb":
-            return run(lr) if len(lr) == 3 else run(lr.expand(3, -1, -1)).mean(0, keepdim=True)
-        if len(lr) == 1:
-            return run(lr)
-        if protocol.luma:
-            return run(rgb_to_luma(lr))
-        ycbcr = rgb_to_ycbcr(lr)
-        return ycbcr_to_rgb(torch.cat([run(ycbcr[:1]), imresize(ycbcr[1:], scale)]))
+        result = run(to_colour(lr, "rgb" if module.colour == "rgb" else "luma"))
+        return result if len(result) == 1 and protocol.luma else from_colour(result, lr)
 
     return upscale
 

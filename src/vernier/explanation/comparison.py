@@ -19,6 +19,7 @@ from vernier.drawing import (
 )
 from vernier.explanation.features import FeatureMap, blocking
 from vernier.explanation.lam import Window
+from vernier.imaging import as_rgb
 from vernier.metrics import psnr, ssim
 
 __all__ = ["Score", "comparison", "feature_sheet", "scores"]
@@ -76,16 +77,16 @@ def comparison(
         slice(start // scale, (start + window.size - 1) // scale + 1)
         for start in (window.y, window.x)
     )
-    low = painted(_rgb(lr[:, rows, columns])).resize((side, side), Image.Resampling.NEAREST)
+    low = painted(as_rgb(lr[:, rows, columns])).resize((side, side), Image.Resampling.NEAREST)
     panels = [captioned(low, ["LR", ""])]
     for score in scores(hr, results, window):
-        crop = painted(enlarged(_rgb(_cut(results[score.name], window)), zoom))
+        crop = painted(enlarged(as_rgb(_cut(results[score.name], window)), zoom))
         panels.append(captioned(crop, [score.name, _figures(score)]))
-    reference = painted(enlarged(_rgb(_cut(hr, window)), zoom))
+    reference = painted(enlarged(as_rgb(_cut(hr, window)), zoom))
     panels.append(captioned(reference, ["HR", "PSNR / SSIM"]))
     half = -(-len(panels) // 2)
     grid = stacked([side_by_side(panels[:half]), side_by_side(panels[half:])])
-    whole = boxed(painted(_rgb(hr)), *window, width=max(2, hr.shape[-1] // 150))
+    whole = boxed(painted(as_rgb(hr)), *window, width=max(2, hr.shape[-1] // 150))
     ratio = grid.height / whole.height
     size = (max(1, round(whole.width * ratio)), grid.height)
     return side_by_side([whole.resize(size, Image.Resampling.LANCZOS), grid])
@@ -123,7 +124,3 @@ def _figures(score: Score) -> str:
 def _cut(picture: Tensor, window: Window) -> Tensor:
     x, y, size = window
     return picture[..., y : y + size, x : x + size]
-
-
-def _rgb(picture: Tensor) -> Tensor:
-    return picture if len(picture) == 3 else picture[:1].expand(3, -1, -1)

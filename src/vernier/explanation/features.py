@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vernier.errors import InputError
-from vernier.imaging import rgb_to_luma
+from vernier.imaging import to_colour
 
 __all__ = ["FeatureMap", "blocking", "feature_maps"]
 
@@ -53,13 +53,19 @@ def feature_maps(
         In the order they ran. What the network pads at the lower and right edge is cut off.
 
     Raises:
-        InputError: an unknown name, a module that did not run, or an output that is no map.
+        InputError: not a model of pictures, an unknown name, a module that did not run, or an
+            output that is no map.
     """
     named = dict(model.named_modules())
     wanted = _groups(model) if modules is None else list(modules)
     for name in wanted:
         if name not in named:
             raise InputError(f"{type(model).__name__} has no module {name!r}")
+    colour = getattr(model, "colour", None)
+    if colour not in ("luma", "rgb"):
+        raise InputError(
+            f'{type(model).__name__} needs the attribute colour, "luma" or "rgb", to be shown'
+        )
     outputs: dict[str, Tensor] = {}
 
     def keeper(name: str) -> Callable[..., None]:
@@ -69,11 +75,7 @@ def feature_maps(
         return keep
 
     like = next(model.parameters(), lr)
-    colour = getattr(model, "colour", None)
-    if colour == "luma" and len(lr) == 3:
-        lr = rgb_to_luma(lr)
-    elif colour == "rgb" and len(lr) == 1:
-        lr = lr.expand(3, -1, -1)
+    lr = to_colour(lr, colour)
     modes = {module: module.training for module in model.modules()}
     hooks = [named[name].register_forward_hook(keeper(name)) for name in wanted]
     try:

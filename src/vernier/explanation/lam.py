@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vernier.errors import InputError
-from vernier.imaging import rgb_to_luma
+from vernier.imaging import to_colour
+from vernier.imaging.borders import reflected
 from vernier.zoo.checkpoints import load_model
 
 __all__ = [
@@ -355,16 +356,12 @@ def blur(image: Tensor, sigma: float, radius: int) -> Tensor:
     """(C, h, w) -> the same, blurred; the border is mirrored without repeating the edge."""
     kernel = blur_kernel(sigma, radius).to(image)
     height, width = image.shape[-2:]
-    padded = image[:, _mirrored(height, radius)][:, :, _mirrored(width, radius)][:, None]
-    rows = F.conv2d(padded, kernel.view(1, 1, -1, 1))
-    return F.conv2d(rows, kernel.view(1, 1, 1, -1))[:, 0]
-
-
-def _mirrored(length: int, radius: int) -> Tensor:
-    """Indices -radius ... length + radius - 1, walked to and fro inside 0 ... length - 1."""
-    period = max(2 * (length - 1), 1)
-    index = torch.arange(-radius, length + radius) % period
-    return torch.minimum(index, period - index) if length > 1 else index
+    rows, columns = (
+        reflected(torch.arange(-radius, length + radius), length) for length in (height, width)
+    )
+    padded = image[:, rows][:, :, columns][:, None]
+    narrow = F.conv2d(padded, kernel.view(1, 1, -1, 1))
+    return F.conv2d(narrow, kernel.view(1, 1, 1, -1))[:, 0]
 
 
 def _inputs(module: nn.Module, lr: Tensor, guide: Tensor | None) -> tuple[int, dict[str, Tensor]]:
@@ -387,10 +384,8 @@ def _inputs(module: nn.Module, lr: Tensor, guide: Tensor | None) -> tuple[int, d
     like = next(module.parameters(), lr)
     # Copies, as tensors of inference mode cannot take part in gradients.
     inputs = {"lr": lr.to(like).clone()}
-    if colour == "luma" and lr.shape[0] == 3:
-        inputs["lr"] = rgb_to_luma(inputs["lr"])
-    elif colour == "rgb" and lr.shape[0] == 1:
-        inputs["lr"] = inputs["lr"].repeat(3, 1, 1)
+    if colour != "cube":
+        inputs["lr"] = to_colour(inputs["lr"], colour).contiguous()
     if guide is not None:
         if guide.shape[-2:] != (scale * lr.shape[-2], scale * lr.shape[-1]):
             raise InputError(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vernier.errors import InputError
 from vernier.explanation.lam import Window
-from vernier.imaging import rgb_to_luma
+from vernier.imaging import as_luma
 
 __all__ = ["Gain", "Proposal", "hardest_windows", "proposed_windows"]
 
@@ -45,10 +45,10 @@ def proposed_windows(
     Raises:
         InputError: the picture is smaller than a window.
     """
-    target = _luma(hr)
+    target = as_luma(hr)
 
     def error(picture: Tensor) -> float:
-        return (_luma(picture) - target).square().mean().item()
+        return (as_luma(picture) - target).square().mean().item()
 
     better = [name for name, result in results.items() if error(result) < error(bicubic)]
     for names in (list(results), better):
@@ -101,11 +101,11 @@ def _gains(
     height, width = hr.shape[-2:]
     if min(height, width) < size:
         raise InputError(f"a window of {size} pixels does not fit into a picture {width}x{height}")
-    target = _luma(hr)
+    target = as_luma(hr)
     step = max(size // 4, 1)
 
     def error(picture: Tensor) -> Tensor:
-        square = (_luma(picture) - target).square()
+        square = (as_luma(picture) - target).square()
         return F.avg_pool2d(square[None], size, stride=step)[0, 0]
 
     before = error(bicubic)
@@ -125,7 +125,3 @@ def _gains(
 
 def _apart(a: Window, b: Window) -> bool:
     return max(abs(a.x - b.x), abs(a.y - b.y)) >= a.size
-
-
-def _luma(picture: Tensor) -> Tensor:
-    return rgb_to_luma(picture) if len(picture) == 3 else picture

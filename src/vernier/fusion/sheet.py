@@ -29,7 +29,7 @@ from vernier.drawing import (
     stacked,
 )
 from vernier.imaging import imresize
-from vernier.imaging.display import to_display
+from vernier.imaging.display import cube_as_rgb, to_display
 from vernier.metrics import cube_psnr, sam
 from vernier.metrics.spectral import spectral_angle
 
@@ -129,11 +129,11 @@ def _pictures(
     if truth is not None:
         shown["reference"] = truth
     # One brightness for all cubes, so that they can be compared.
-    colours = torch.cat([_three_bands(cube, wavelengths) for cube in shown.values()], -1)
-    together = torch.from_numpy(to_display(colours.clamp(min=0).numpy())).permute(2, 0, 1)
+    colours = [cube_as_rgb(cube.numpy(), wavelengths=wavelengths) for cube in shown.values()]
+    together = torch.from_numpy(to_display(np.concatenate(colours, -1))).permute(2, 0, 1)
     panels = dict(zip(shown, together.chunk(len(shown), -1), strict=True))
-    channels = guide if len(guide) == 3 else _three_bands(guide, None)
-    sharp = torch.from_numpy(to_display(channels.clamp(min=0).numpy())).permute(2, 0, 1)
+    channels = guide.numpy() if len(guide) == 3 else cube_as_rgb(guide.numpy())
+    sharp = torch.from_numpy(to_display(channels)).permute(2, 0, 1)
     images = [captioned(_fitted(sharp), ["guide"])]
     for name, picture in panels.items():
         image = _fitted(picture)
@@ -145,16 +145,6 @@ def _pictures(
             caption = f"{name}: {psnr:.2f} dB, {angle:.2f} deg"
         images.append(captioned(image, [caption]))
     return images
-
-
-def _three_bands(cube: Tensor, wavelengths: Sequence[float] | None) -> Tensor:
-    """The bands nearest to 650, 550, 450 nm; without wavelengths, at 5/6, 1/2, 1/6 of them."""
-    bands = len(cube)
-    if wavelengths is None:
-        return cube[[5 * bands // 6, bands // 2, bands // 6]]
-    return cube[
-        [min(range(bands), key=lambda b: abs(wavelengths[b] - nm)) for nm in (650, 550, 450)]
-    ]
 
 
 def _error_maps(before: Tensor, result: Tensor, truth: Tensor | None) -> list[Image.Image]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vernier.imaging.bicubic import resized_length, taps
+from vernier.imaging.borders import mirrored
 
 __all__ = ["imresize", "imresize_uint8", "resized_length"]
 
@@ -115,19 +116,13 @@ def _resize_rational(image: Tensor, dim: int, out_length: int, ratio: Fraction) 
     support = math.ceil(2 * max(1.0, float(1 / ratio))) + 1
     pad = math.ceil(support / ratio.denominator) * ratio.denominator
     out_pad = int(pad * ratio)
-    mirrored = _fold(torch.arange(-pad, length + pad, device=image.device), length)
-    padded = image.index_select(dim, mirrored)
+    index = mirrored(torch.arange(-pad, length + pad, device=image.device), length)
+    padded = image.index_select(dim, index)
     size = list(padded.shape[-2:])
     size[dim] = int(size[dim] * ratio)
     flat = padded.reshape(1, -1, *padded.shape[-2:])
     resized = F.interpolate(flat, size=size, mode="bicubic", antialias=True, align_corners=False)
     return resized.reshape(*padded.shape[:-2], *size).narrow(dim, out_pad, out_length)
-
-
-def _fold(index: Tensor, length: int) -> Tensor:
-    """Bring any index into 0..length-1 by mirroring, the edge pixel repeated (.. 1 0 | 0 1 ..)."""
-    folded = index % (2 * length)
-    return torch.minimum(folded, 2 * length - 1 - folded)
 
 
 def _resize_taps(image: Tensor, dim: int, out_length: int, factor: float) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from vernier.errors import InputError
 from vernier.imaging.resize import imresize
+from vernier.imaging.wavelengths import VISIBLE_WAVELENGTHS
 
 __all__ = [
     "PRESETS",
@@ -170,7 +171,6 @@ class SpectralResponse:
         return weights / weights.sum(dim=1, keepdim=True)
 
 
-_CAVE_WAVELENGTHS = tuple(400.0 + 10 * band for band in range(31))
 # Rows R, G, B. Both pass for "the" Nikon D700 at 400..700 nm in steps of 10.
 _NIKON_D700 = {
     # NSSR (Dong et al. 2016), MoG-DCN, DHIF-Net.
@@ -197,7 +197,7 @@ def find_response(name: str | Path) -> SpectralResponse:
     """
     if str(name) in _NIKON_D700:
         return _response(
-            f"nikon-d700-{name}", _NIKON_D700[str(name)], _CAVE_WAVELENGTHS, ("R", "G", "B")
+            f"nikon-d700-{name}", _NIKON_D700[str(name)], VISIBLE_WAVELENGTHS, ("R", "G", "B")
         )
     if not Path(name).is_file():
         raise InputError(f"response {name}: choose a or b (Nikon D700), or give a CSV file")

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from vernier.imaging.borders import mirrored
 from vernier.metrics.filters import filter_valid, gaussian_taps
 from vernier.metrics.ssim import ssim
 
@@ -283,7 +284,10 @@ def q2n(prediction: Tensor, target: Tensor, *, block: int = 32) -> Tensor:
 
     def blocks(cube: Tensor) -> Tensor:
         """(..., B, H, W) -> (..., blocks, length, block**2)"""
-        rows, columns = (_mirrored(n, block, cube.device) for n in (height, width))
+        rows, columns = (
+            mirrored(torch.arange(math.ceil(n / block) * block, device=cube.device), n)
+            for n in (height, width)
+        )
         cube = cube[..., rows, :][..., columns]
         cube = F.pad(cube, (0, 0, 0, 0, 0, length - bands))
         return rearrange(cube, "... l (r h) (c w) -> ... (r c) l (h w)", h=block, w=block)
@@ -312,12 +316,6 @@ def q2n(prediction: Tensor, target: Tensor, *, block: int = 32) -> Tensor:
     modulus = 2 * parts.norm(dim=-1) / variance
     index = torch.where(variance <= _ROUNDING * square, bias, bias * modulus)
     return index.mean(-1)
-
-
-def _mirrored(length: int, block: int, device: torch.device) -> Tensor:
-    """Indices of an axis extended to whole blocks: 0 ... n-1, n-1, n-2, ..."""
-    index = torch.arange(math.ceil(length / block) * block, device=device) % (2 * length)
-    return torch.minimum(index, 2 * length - 1 - index)
 
 
 def _hypercomplex_products(length: int) -> Tensor:

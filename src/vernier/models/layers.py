@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vernier.imaging import imresize
+from vernier.imaging.borders import reflected
 
 __all__ = [
     "FusionModel",
@@ -153,9 +154,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
 
 def reflected_indices(length: int, more: int, device: torch.device) -> Tensor:
     """Indices 0 ... length + more - 1, walked to and fro, without repeating the ends."""
-    period = 2 * (length - 1) + (length == 1)
-    index = torch.arange(length + more, device=device) % period
-    return torch.where(index < length, index, period - index)
+    return reflected(torch.arange(length + more, device=device), length)
 
 
 def window_partition(x: Tensor, window_size: int) -> Tensor:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from vernier.data.pictures import read_uint8
-from vernier.data.training_set import Colour, Degradation, sharp_cube, to_colour
+from vernier.data.training_set import Degradation, sharp_cube
 from vernier.errors import InputError
-from vernier.imaging import imresize, imresize_uint8
+from vernier.imaging import imresize, imresize_uint8, to_colour
+from vernier.imaging.colour import PictureColour
 from vernier.imaging.degradation import degrade
+from vernier.imaging.display import shown_bands
 from vernier.metrics import psnr, ssim
 from vernier.metrics.spectral import cube_psnr, cube_ssim, ergas, sam
 
@@ -105,7 +107,7 @@ class PictureValidation(ValidationSet):
         paths: Sequence[Path],
         *,
         scale: int,
-        colour: Colour,
+        colour: PictureColour,
         degradation: Degradation = "bicubic",
     ) -> None:
         cases = []
@@ -166,6 +168,4 @@ class FusionValidation(ValidationSet):
         return case.inputs[2]
 
     def _shown(self, image: Tensor) -> Tensor:
-        """Three bands, the last of them (the longest waves) as red."""
-        bands = len(image)
-        return image[[5 * bands // 6, bands // 2, bands // 6]]
+        return image[shown_bands(len(image))]

@@ -23,6 +23,7 @@ from uuid import uuid4
 import numpy as np
 
 from vernier.errors import InputError
+from vernier.imaging.wavelengths import VISIBLE_WAVELENGTHS
 from vernier.io.pictures import Picture, read_picture, write_picture
 
 __all__ = [
@@ -47,7 +48,6 @@ CUBE_SUFFIXES = frozenset(
 # What `write_cube` writes; without suffix a folder of PNGs.
 WRITTEN_SUFFIXES = (".h5", ".hdf5", ".mat", ".npz", ".npy", ".tif", ".tiff", ".hdr", "")
 _WAVELENGTH_KEYS = ("wavelengths", "wavelength", "bands", "wl", "lambda", "lambdas")
-_CAVE_WAVELENGTHS = tuple(400.0 + 10 * band for band in range(31))
 _BAND_FILE = re.compile(r"(?P<stem>.*?)(?P<number>\d+)\.png", re.IGNORECASE)
 _SIDECAR = "cube.json"
 # Header fields that describe the file instead of the cube, or are attributes of `Cube`.
@@ -511,7 +511,7 @@ def _read_band_folder(folder: Path) -> _Stored:
         metadata = stated.get("metadata") or {}
         wavelengths = _nanometres(np.array(stated.get("wavelengths") or []), "nm")
     elif len(values) == 31 and next(iter(stems)).endswith("_ms_"):
-        wavelengths = _CAVE_WAVELENGTHS
+        wavelengths = VISIBLE_WAVELENGTHS
         notes += ("400 to 700 nm: the names and the 31 bands are CAVE's",)
     return _Stored(values, "chw", peak, wavelengths, metadata, notes)
 
