@@ -116,6 +116,9 @@ class Upscaler:
         self.scale = scale
         chain = plan_scales(scale, networks)
         loaded = {s: networks[s]() for s in set(chain)}
+        for network in loaded.values():
+            if network.facts.colour == "cube":
+                raise InputError(f"{network.name} fuses a cube with a guide: use vernier fuse")
         if exact_tiles:
             if engine == "openvino" or device not in (None, "cpu"):
                 raise InputError(

@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vernier.zoo.cards import Card, available_scales, load_card, read_weights, weights_path
-    from vernier.zoo.checkpoints import load_model, new_card, save_weights
-    from vernier.zoo.registry import ModelEntry, create_model, get_entry, list_models
+    from vernier.zoo.checkpoints import load_model, new_card, peek, save_weights
+    from vernier.zoo.facts import Facts
+    from vernier.zoo.networks import Network, find_network, networks_of
+    from vernier.zoo.registry import ModelEntry, create_model, facts_of, get_entry, list_models
 
 _HOMES = {
     "Card": "cards",
+    "Facts": "facts",
     "ModelEntry": "registry",
+    "Network": "networks",
     "available_scales": "cards",
     "create_model": "registry",
+    "facts_of": "registry",
+    "find_network": "networks",
     "get_entry": "registry",
     "list_models": "registry",
     "load_card": "cards",
     "load_model": "checkpoints",
+    "networks_of": "networks",
     "new_card": "checkpoints",
+    "peek": "checkpoints",
     "read_weights": "cards",
     "save_weights": "checkpoints",
     "weights_path": "cards",
@@ -27,14 +35,20 @@ _HOMES = {
 
 __all__ = [
     "Card",
+    "Facts",
     "ModelEntry",
+    "Network",
     "available_scales",
     "create_model",
+    "facts_of",
+    "find_network",
     "get_entry",
     "list_models",
     "load_card",
     "load_model",
+    "networks_of",
     "new_card",
+    "peek",
     "read_weights",
     "save_weights",
     "weights_path",

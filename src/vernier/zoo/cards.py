@@ -15,19 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vernier.errors import InputError
-from vernier.zoo.registry import get_entry, list_models, nearest
+from vernier.io.files import reason_of
+from vernier.zoo.registry import facts_with, get_entry, list_models, nearest
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from vernier.zoo.facts import Facts
 
 __all__ = [
     "WEIGHTS_FOLDER",
     "Card",
     "available_scales",
     "check_finite",
-    "check_sha256",
     "file_sha256",
     "load_card",
+    "read_card",
+    "read_shipped",
     "read_weights",
     "shipped_weights",
     "weight_file",
@@ -35,6 +39,8 @@ __all__ = [
 ]
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
+# A safetensors file begins with the size of its JSON header.
+_SIZE_BYTES = 8
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".npz")
 
 
@@ -78,6 +84,11 @@ class Card:
     def __post_init__(self) -> None:
         # JSON has lists: what is read back must equal what was written.
         object.__setattr__(self, "wavelengths", tuple(self.wavelengths))
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the network, see `vernier.zoo.registry.facts_with`."""
+        return facts_with(self.architecture, self.scale, self.config)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -174,21 +185,75 @@ def read_weights(path: Path | str) -> tuple[dict[str, np.ndarray], Card]:
         InputError: the file is missing, damaged, not one of ours, or holds values that are not
             finite.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
+    return _parse_weights(_content(path), path)
+
+
+def read_shipped(name: str, scale: int | None = None) -> tuple[dict[str, np.ndarray], Card]:
+    """As `read_weights`, of weights that come with the package; the card has their sha256.
+
+    Raises:
+        InputError: there are no such weights, or they are not those that their card speaks of.
+    """
+    path = shipped_weights(name, scale)
+    content = _content(path)
+    arrays, embedded = _parse_weights(content, path)
+    card = load_card(name, embedded.scale)
+    if card.sha256 != hashlib.sha256(content).hexdigest():
+        raise InputError(f"{path} is damaged: its sha256 is not that of its card; reinstall")
+    return arrays, card
+
+
+def read_card(path: Path | str) -> Card:
+    """The card inside our safetensors, read without the tensors.
+
+    Raises:
+        InputError: the file is missing, damaged or not one of ours.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(_SIZE_BYTES), "little")
+            if size > path.stat().st_size:
+                raise InputError(f"{path} is not a readable safetensors file: it is cut off")
+            return _embedded_card(file.read(size), path)
+    except OSError as error:
+        raise InputError(f"cannot read the weight file {path}: {reason_of(error)}") from error
+
+
+def _content(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(f"no weight file {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the weight file {path}: {reason_of(error)}") from error
+
+
+def _parse_weights(content: bytes, path: Path) -> tuple[dict[str, np.ndarray], Card]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays: dict[str, np.ndarray] = load(content)
+    # What numpy has no type for is a KeyError.
+    except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from error
+    size = int.from_bytes(content[:_SIZE_BYTES], "little")
+    card = _embedded_card(content[_SIZE_BYTES : _SIZE_BYTES + size], path)
+    check_finite(arrays, path)
+    return arrays, card
+
+
+def _embedded_card(header: bytes, path: Path) -> Card:
+    try:
+        values = json.loads(header)
+    except ValueError as error:
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from error
+    metadata = values.get("__metadata__", {}) if isinstance(values, dict) else {}
     if metadata.get("format") != "vernier" or "card" not in metadata:
         raise InputError(f"{path} is a safetensors file, but not one that Vernier wrote")
-    check_finite(arrays, path)
-    return arrays, Card.from_json(metadata["card"], str(path))
+    return Card.from_json(metadata["card"], str(path))
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
@@ -202,16 +267,6 @@ def check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     for key, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"{path} holds values that are not finite (first: {key})")
-
-
-def check_sha256(path: Path, card: Card) -> None:
-    """Make sure that weights which come with the package are those that their card speaks of.
-
-    Raises:
-        InputError: they are not.
-    """
-    if card.sha256 != file_sha256(path):
-        raise InputError(f"{path} is damaged: its sha256 is not that of its card; reinstall")
 
 
 def file_sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -22,19 +22,20 @@ from vernier.models.layers import Model
 from vernier.zoo.cards import (
     Card,
     check_finite,
-    check_sha256,
     file_sha256,
-    load_card,
+    read_card,
+    read_shipped,
     read_weights,
     shipped_weights,
     weight_file,
 )
-from vernier.zoo.official import recognise
+from vernier.zoo.official import Recognised, recognise
 from vernier.zoo.official.sesr import import_official
 from vernier.zoo.registry import build, create_model, family_entry, get_entry, list_models
 
-__all__ = ["load_model", "new_card", "read_weights", "save_weights"]
+__all__ = ["load_model", "model_from_arrays", "new_card", "peek", "read_weights", "save_weights"]
 
+_CHECKPOINTS = (".pth", ".pt", ".ckpt")
 # Where published checkpoints keep their tensors, the best first; else they are at the top.
 _STATE_KEYS = ("params_ema", "params", "state_dict")
 # What unpickling raises for a file that is damaged or something else.
@@ -130,11 +131,13 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
             are not finite, or has another scale.
     """
     if isinstance(name_or_path, str) and name_or_path in list_models():
-        return _load_shipped(name_or_path, scale)
+        arrays, card = read_shipped(name_or_path, scale)
+        return model_from_arrays(arrays, card, shipped_weights(name_or_path, scale)), card
     path = weight_file(name_or_path)
     if path.suffix == ".safetensors":
-        model, card = _load_safetensors(path)
-    elif path.suffix in (".pth", ".pt", ".ckpt"):
+        arrays, card = read_weights(path)
+        model = model_from_arrays(arrays, card, path)
+    elif path.suffix in _CHECKPOINTS:
         model, card = _load_checkpoint(path)
     elif path.suffix == ".npz":
         model, card = _load_official(path)
@@ -145,34 +148,71 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
     return model, card
 
 
-def _load_shipped(name: str, scale: int | None) -> tuple[Model, Card]:
-    path = shipped_weights(name, scale)
-    model, embedded = _load_safetensors(path)
-    card = load_card(name, embedded.scale)
-    check_sha256(path, card)
-    return model, card
+def model_from_arrays(arrays: Mapping[str, np.ndarray], card: Card, path: Path) -> Model:
+    """The deployed network of what `read_weights` read, in eval mode.
 
+    Args:
+        arrays, card: what was read; the arrays are copied.
+        path: where they were read, for messages.
 
-def _load_safetensors(path: Path) -> tuple[Model, Card]:
-    arrays, card = read_weights(path)
-    trainable = build(family_entry(card.architecture), card.scale, card.config)
-    model = trainable.skeleton()
+    Raises:
+        InputError: the card and the arrays do not fit together.
+    """
+    model = build(family_entry(card.architecture), card.scale, card.config)
+    if not model.deployed:
+        model = model.skeleton()
     _load_state(model, {key: torch.from_numpy(array) for key, array in arrays.items()}, path)
-    return model.eval(), card
+    return model.eval()
+
+
+def peek(name_or_path: str | Path) -> str:
+    """The architecture of a model, told without loading its weights.
+
+    Args:
+        name_or_path: as for `load_model`.
+
+    Returns:
+        The family as in `Card.architecture`, "hat".
+
+    Raises:
+        InputError: no such name or file, or one that is damaged, foreign or of no known network.
+    """
+    if isinstance(name_or_path, str) and name_or_path in list_models():
+        return get_entry(name_or_path).family
+    path = weight_file(name_or_path)
+    if path.suffix == ".safetensors":
+        return read_card(path).architecture
+    if path.suffix == ".npz":
+        return "sesr"
+    if path.suffix not in _CHECKPOINTS:
+        raise InputError(f"{path}: weights are .safetensors, .pth, .pt, .ckpt or .npz")
+    content = _read_checkpoint(path, whole=False)
+    if _is_of_training(content):
+        return get_entry(_training_config(content, path)["name"]).family
+    return _recognised(content, path).architecture
 
 
 def _load_checkpoint(path: Path) -> tuple[Model, Card]:
     content = _read_checkpoint(path)
-    if isinstance(content, dict) and {"model", "weights"} <= content.keys():
+    if _is_of_training(content):
         return _load_training_checkpoint(content, path)
     return _load_published(content, path)
 
 
-def _read_checkpoint(path: Path) -> object:
+def _is_of_training(content: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(content, dict) and {"model", "weights"} <= content.keys()
+
+
+def _read_checkpoint(path: Path, *, whole: bool = True) -> object:
+    """What torch saved; not ``whole``, its tensors stay in the file until they are looked at."""
     try:
-        damaged = _damaged_part(path)
+        damaged = _damaged_part(path) if whole else None
+        # Files from before torch 1.6 are no archives, and cannot be mapped.
+        mapped = not whole and zipfile.is_zipfile(path)
         content: object = (
-            None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+            None
+            if damaged
+            else torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         )
     except PermissionError as error:
         raise InputError(f"{path} is not a readable checkpoint: {error.strerror}") from error
@@ -200,18 +240,38 @@ def _damaged_part(path: Path) -> str | None:
 
 
 def _load_training_checkpoint(checkpoint: dict[str, Any], path: Path) -> tuple[Model, Card]:
-    config = checkpoint["model"]
-    if not isinstance(config, dict) or not {"name", "scale"} <= config.keys():
-        raise InputError(f"{path}: its 'model' does not tell name and scale")
+    config = _training_config(checkpoint, path)
     model = create_model(**config)
     if checkpoint.get("deployed"):
         model = model.skeleton()
     _load_state(model, checkpoint.get("ema") or checkpoint["weights"], path)
-    deployed = model.deploy().eval()
+    deployed = _deployed(model)
     return deployed, new_card(deployed, config["name"])
 
 
+def _training_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    config = checkpoint["model"]
+    if not isinstance(config, dict) or not {"name", "scale"} <= config.keys():
+        raise InputError(f"{path}: its 'model' does not tell name and scale")
+    return config
+
+
+def _deployed(model: Model) -> Model:
+    return (model if model.deployed else model.deploy()).eval()
+
+
 def _load_published(content: object, path: Path) -> tuple[Model, Card]:
+    found = _recognised(content, path)
+    try:
+        model = build(family_entry(found.architecture), found.scale, found.config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    _load_state(model, found.state, path)
+    deployed = _deployed(model)
+    return deployed, replace(new_card(deployed, found.name), notes=found.notes)
+
+
+def _recognised(content: object, path: Path) -> Recognised:
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -225,13 +285,9 @@ def _load_published(content: object, path: Path) -> tuple[Model, Card]:
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), ""):
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     try:
-        found = recognise(state)
-        model = build(family_entry(found.architecture), found.scale, found.config)
+        return recognise(state)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    _load_state(model, found.state, path)
-    deployed = model.deploy().eval()
-    return deployed, replace(new_card(deployed, found.name), notes=found.notes)
 
 
 def _load_official(path: Path) -> tuple[Model, Card]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +11,25 @@ from vernier.errors import InputError
 from vernier.models.layers import Model
 from vernier.zoo import available_scales, list_models, load_model
 
-__all__ = ["load_contestants"]
+__all__ = ["load_contestants", "numbered", "table_name"]
+
+
+def table_name(source: str | Path) -> str:
+    """The name that a table or a figure shows for a registry name or a weight file.
+
+    A file is called by its name without the suffix; every training run calls its weights
+    "weights", so those are called by the folder of the run.
+    """
+    if str(source) in list_models():
+        return str(source)
+    path = Path(source)
+    return path.absolute().parent.name if path.stem == "weights" else path.stem
+
+
+def numbered(name: str, taken: Collection[str]) -> str:
+    """The name, with a number from the second of that name on: "m", "m (2)", "m (3)"."""
+    candidates = (name if i == 1 else f"{name} ({i})" for i in count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def load_contestants(
@@ -32,27 +50,23 @@ def load_contestants(
     """
     if not sources:
         raise InputError("no model given; name at least one with -n, for example -n sesr-m5")
-    scale = _common_scale(sources) if scale is None else scale
+    target = find_device(device)
+    # A file has one scale, and is loaded to learn it; each file once, however often it is named.
+    files = {s: load_model(s, scale) for s in dict.fromkeys(sources) if s not in list_models()}
+    if scale is None:
+        scale = _common_scale(
+            {s: {files[s][1].scale} if s in files else set(available_scales(s)) for s in sources}
+        )
     found: dict[str, Model] = {}
     for source in sources:
-        model, _ = load_model(source, scale)
-        path = Path(source)
-        # Every training run calls its weights "weights": the run's folder tells them apart.
-        stem = path.absolute().parent.name if path.stem == "weights" else path.stem
-        base = source if source in list_models() else stem
-        numbered = (base if i == 1 else f"{base} ({i})" for i in count(1))
-        moved = model.to(find_device(device))
-        found[next(name for name in numbered if name not in found)] = moved
+        model, _ = files[source] if source in files else load_model(source, scale)
+        found[numbered(table_name(source), found)] = model.to(target)
     return scale, found
 
 
-def _common_scale(sources: Sequence[str]) -> int:
-    offered = [
-        set(available_scales(source)) if source in list_models() else {load_model(source)[1].scale}
-        for source in sources
-    ]
-    common = set.intersection(*offered)
+def _common_scale(offered: Mapping[str, set[int]]) -> int:
+    common = set.intersection(*offered.values())
     if not common:
-        each = ", ".join(f"{s}: {sorted(scales)}" for s, scales in zip(sources, offered))
+        each = ", ".join(f"{source}: {sorted(scales)}" for source, scales in offered.items())
         raise InputError(f"the models have weights for no common scale ({each})")
     return 2 if 2 in common else min(common)

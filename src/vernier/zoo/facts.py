@@ -32,7 +32,7 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Facts:
-    """One frozen set of facts, held by the registry's entry, the card and the engine alike.
+    """One frozen set of facts, which the registry's entry, the card and the network all hold.
 
     Attributes:
         scale: the upscaling factor.

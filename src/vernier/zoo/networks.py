@@ -1,17 +1,16 @@
 """From a name, a file or a module to a network that an engine can run: the one road.
 
-Torch is imported only to build a module.
+Torch is imported only to build a module, or to read anything but a SESR.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
@@ -19,19 +18,20 @@ from vernier.errors import InputError
 from vernier.zoo.cards import (
     Card,
     available_scales,
-    check_sha256,
-    load_card,
+    read_shipped,
     read_weights,
     shipped_weights,
     weight_file,
 )
 from vernier.zoo.facts import Facts
-from vernier.zoo.registry import family_entry, list_models
+from vernier.zoo.registry import facts_of, list_models
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Network", "networks_of"]
+    from vernier.models.layers import FusionModel
+
+__all__ = ["Network", "find_network", "networks_of"]
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,26 @@ class Network:
         name: for messages.
         facts: what is known of it.
         arrays: the deployed arrays by name when it is a SESR, which needs no torch, else None.
-        module: builds the torch module in eval mode (imports torch).
+        module: the torch module, deployed and in eval mode (imports torch); always the same one.
+        card: of its weights; None = it was given as a module.
     """
 
     name: str
     facts: Facts
     arrays: Mapping[str, NDArray[Any]] | None
     module: Callable[[], nn.Module]
+    card: Card | None = None
 
     def activation_bytes(self) -> float:
-        """Bytes per LR pixel that its feature maps take at the worst moment, in float32."""
+        """Bytes that its feature maps take at the worst moment, in float32.
+
+        Of a network for pictures per LR pixel, of one for cubes per pixel of the guide.
+        """
         if self.arrays is not None:
             outputs, features = map(int, self.arrays["last.weight"].shape[:2])
             # The first features, those of two neighbouring layers, the sum; the output phases.
             return 4.0 * (4 * features + 2 * outputs)
-        return _measured_activation_bytes(self.module(), self.facts.channels)
+        return _measured_activation_bytes(self.module(), self.facts)
 
 
 def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network]]:
@@ -64,7 +69,7 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
 
     Args:
         model: a registry name (every scale whose weights come with the package), a weight file,
-            or a module with the attributes ``scale`` and ``colour``.
+            or a module, see `vernier.zoo.registry.facts_of`. Of a module a copy is taken.
 
     Raises:
         InputError: no such model or weights, or a module without the facts inference needs.
@@ -85,100 +90,99 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
         if not scales:
             shipped_weights(name)  # raises, and says what to do
         return {s: partial(_shipped, name, s) for s in scales}
-    path = weight_file(model)
-    network = _from_safetensors(path) if path.suffix == ".safetensors" else _from_checkpoint(path)
+    network = _from_file(weight_file(model))
     return {network.facts.scale: lambda: network}
 
 
-def _shipped(name: str, scale: int) -> Network:
-    path = shipped_weights(name, scale)
-    check_sha256(path, load_card(name, scale))
-    return _from_safetensors(path)
+def find_network(model: str | Path | nn.Module, scale: int | None = None) -> Network:
+    """The network of one scale, as `networks_of`.
+
+    Args:
+        model: see `networks_of`.
+        scale: None takes the only one there is.
+
+    Raises:
+        InputError: as `networks_of`, no network of this scale, or several and none chosen.
+    """
+    if isinstance(model, str) and model in list_models():
+        return _shipped(model, scale)
+    ((own_scale, load),) = networks_of(model).items()
+    network = load()
+    if scale is not None and scale != own_scale:
+        raise InputError(f"{network.name} is a model for scale {own_scale}, not {scale}")
+    return network
 
 
-def _from_safetensors(path: Path) -> Network:
-    arrays, card = read_weights(path)
-    entry = family_entry(card.architecture)
-    if entry.facts.colour == "cube":
-        raise InputError(f"{card.name} fuses a cube with a guide: use vernier fuse")
-    # A family may be trained on luma or on colour; its config says so one way or the other.
-    colour = card.config.get("colour", entry.facts.colour)
-    if card.config.get("channels") == 1:
-        colour = "luma"
-    facts = Facts(
-        scale=card.scale,
-        colour=colour,
-        channels=1 if colour == "luma" else 3,
-        size_multiple=card.config.get("window_size", entry.facts.size_multiple),
-        receptive_radius=card.receptive_radius,
-        precisions=entry.facts.precisions,
-        reconstruction=entry.facts.reconstruction,
-    )
-    return Network(
-        name=card.name,
-        facts=facts,
-        arrays=arrays if card.architecture == "sesr" else None,
-        module=lambda: _loaded(path)[0],
-    )
+def _shipped(name: str, scale: int | None) -> Network:
+    return _from_arrays(*read_shipped(name, scale), shipped_weights(name, scale))
 
 
-def _from_checkpoint(path: Path) -> Network:
-    model, card = _loaded(path)
-    return _from_module(model, card.name)
-
-
-def _loaded(path: Path) -> tuple[nn.Module, Card]:
+def _from_file(path: Path) -> Network:
+    if path.suffix == ".safetensors":
+        return _from_arrays(*read_weights(path), path)
     from vernier.zoo.checkpoints import load_model
 
-    return load_model(path)
+    model, card = load_model(path)
+    return _from_loaded(model, card)
 
 
-def _from_module(module: nn.Module, name: str | None = None) -> Network:
+def _from_arrays(arrays: dict[str, NDArray[Any]], card: Card, path: Path) -> Network:
+    if card.architecture == "sesr":
+
+        @cache
+        def module() -> nn.Module:
+            from vernier.zoo.checkpoints import model_from_arrays
+
+            return model_from_arrays(arrays, card, path)
+
+        return Network(card.name, card.facts, arrays, module, card)
+    from vernier.zoo.checkpoints import model_from_arrays
+
+    return _from_loaded(model_from_arrays(arrays, card, path), card)
+
+
+def _from_module(module: nn.Module) -> Network:
+    from copy import deepcopy
+
     from vernier.models.layers import Model
+
+    facts_of(module)
+    # A copy: engines move it between devices, and its owner may train on.
+    copy = module.deploy() if isinstance(module, Model) else deepcopy(module)
+    return _from_loaded(copy.eval().requires_grad_(False), None)
+
+
+def _from_loaded(module: nn.Module, card: Card | None) -> Network:
     from vernier.models.sesr import SESR
 
-    scale, colour = getattr(module, "scale", None), getattr(module, "colour", None)
-    kind = type(module).__name__
-    if not isinstance(scale, int) or colour not in ("luma", "rgb"):
-        raise InputError(
-            f"{kind} cannot upscale pictures: it needs the attributes scale (an integer) "
-            'and colour ("luma" or "rgb")'
-        )
-    # A copy: engines move it between devices, and its owner may train on.
-    copy = deepcopy(module).eval()
-    entry = family_entry(copy.architecture) if isinstance(copy, Model) else None
     arrays = None
-    if isinstance(copy, SESR):
-        copy = copy.deploy()
-        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in copy.state_dict().items()}
-    facts = Facts(
-        scale=scale,
-        colour=colour,
-        channels=1 if colour == "luma" else 3,
-        size_multiple=getattr(module, "size_multiple", 1),
-        receptive_radius=getattr(module, "receptive_radius", None),
-        precisions=entry.facts.precisions if entry else {},
-        reconstruction=entry.facts.reconstruction if entry else None,
-    )
-    return Network(name=name or kind, facts=facts, arrays=arrays, module=lambda: copy)
+    if type(module) is SESR:
+        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in module.state_dict().items()}
+    name = type(module).__name__ if card is None else card.name
+    return Network(name, facts_of(module), arrays, lambda: module, card)
 
 
-def _measured_activation_bytes(module: nn.Module, channels: int) -> float:
+def _measured_activation_bytes(module: nn.Module, facts: Facts) -> float:
     """Four times the largest output of any layer: what a residual network holds at once."""
     import torch
 
-    side, largest = 32, 0
+    largest = 0
 
     def note(_: nn.Module, __: Any, output: Any) -> None:
         nonlocal largest
         if isinstance(output, torch.Tensor):
             largest = max(largest, output.numel() * output.element_size())
 
+    forward, side = cast("Callable[[torch.Tensor], object]", module), 32
+    if facts.colour == "cube":
+        forward = cast("FusionModel", module).forward_aligned
+        side = facts.size_multiple * -(-side // facts.size_multiple)
     hooks = [layer.register_forward_hook(note) for layer in module.modules()]
     try:
         with torch.inference_mode():
             parameter = next(module.parameters(), torch.empty(0))
-            module(torch.zeros(1, channels, side, side).to(parameter))
+            channels = facts.channels + facts.guide_channels
+            forward(torch.zeros(1, channels, side, side).to(parameter))
     finally:
         for hook in hooks:
             hook.remove()

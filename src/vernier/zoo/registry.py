@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from vernier.errors import InputError
 from vernier.zoo.facts import Facts, Reconstruction
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from vernier.models.layers import Model
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "ModelEntry",
     "build",
     "create_model",
+    "facts_of",
+    "facts_with",
     "family_entry",
     "get_entry",
     "list_models",
@@ -65,6 +69,17 @@ _SESR_PRECISIONS = MappingProxyType({"bf16": 0.0007})
 _GRLA_PRECISIONS = MappingProxyType({"bf16": 0.0064})
 
 
+def _sesr_facts(scale: int, num_blocks: int) -> Facts:
+    return Facts(
+        scale=scale,
+        colour="luma",
+        channels=1,
+        # Two 5x5 convolutions, and a 3x3 one per block.
+        receptive_radius=2 + num_blocks + 2,
+        precisions=_SESR_PRECISIONS,
+    )
+
+
 def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> ModelEntry:
     return ModelEntry(
         name=name,
@@ -74,14 +89,7 @@ def _sesr(name: str, num_blocks: int, num_features: int, expansion: int) -> Mode
             {"num_blocks": num_blocks, "num_features": num_features, "expansion": expansion}
         ),
         target="vernier.models.sesr:SESR",
-        facts=Facts(
-            scale=2,
-            colour="luma",
-            channels=1,
-            # Two 5x5 convolutions, and a 3x3 one per block.
-            receptive_radius=2 + num_blocks + 2,
-            precisions=_SESR_PRECISIONS,
-        ),
+        facts=_sesr_facts(2, num_blocks),
     )
 
 
@@ -274,6 +282,82 @@ def family_entry(family: str) -> ModelEntry:
     if family not in families:
         raise InputError(f"unknown architecture {family!r}; known: {', '.join(families)}")
     return families[family]
+
+
+def facts_with(architecture: str, scale: int, config: Mapping[str, Any]) -> Facts:
+    """What is known of the network that these constructor arguments make.
+
+    Torch is imported, except for a SESR.
+
+    Args:
+        architecture: a family of the registry.
+        scale: upscaling factor.
+        config: all constructor arguments but ``scale``.
+
+    Raises:
+        InputError: no such family, or arguments that its constructor refuses.
+    """
+    if architecture == "sesr" and isinstance(config.get("num_blocks"), int):
+        return _sesr_facts(scale, config["num_blocks"])
+    import torch
+
+    # Its layers are looked at, not run: no numbers need be drawn for them.
+    with torch.device("meta"):
+        return facts_of(build(family_entry(architecture), scale, config))
+
+
+def facts_of(module: nn.Module) -> Facts:
+    """What a network tells of itself, and what was measured of its family.
+
+    Args:
+        module: one of ours, or any with ``scale`` and ``colour``; ``channels`` (1 for luma, 3 for
+            RGB), ``size_multiple`` (1) and ``receptive_radius`` (None) may be left out.
+
+    Raises:
+        InputError: an attribute is missing, or none that a network can have.
+    """
+    kind = type(module).__name__
+    scale, colour = getattr(module, "scale", None), getattr(module, "colour", None)
+    if not _is_count(scale) or colour not in ("luma", "rgb", "cube"):
+        raise InputError(
+            f"{kind} cannot be used: it needs the attributes scale (an integer) and colour "
+            f'("luma", "rgb" or "cube")'
+        )
+    channels = getattr(module, "channels", {"luma": 1, "rgb": 3}.get(colour))
+    guide_channels = getattr(module, "guide_channels", 0) if colour == "cube" else 0
+    if not _is_count(channels):
+        raise InputError(f"{kind} needs the attribute channels, the number of its bands")
+    if colour != "cube" and channels != (1 if colour == "luma" else 3):
+        raise InputError(f"{kind} has {channels} channels, which do not fit the colour {colour}")
+    if colour == "cube" and not _is_count(guide_channels):
+        raise InputError(f"{kind} needs the attribute guide_channels, an integer of at least 1")
+    size_multiple = getattr(module, "size_multiple", 1)
+    if not _is_count(size_multiple):
+        raise InputError(f"the size_multiple of {kind} is {size_multiple!r}, not an integer")
+    radius = getattr(module, "receptive_radius", None)
+    if radius is not None and (not isinstance(radius, int) or radius < 0):
+        raise InputError(f"the receptive_radius of {kind} is {radius!r}, not an integer or None")
+    family = _family_of(module)
+    return Facts(
+        scale=scale,
+        colour=colour,
+        channels=channels,
+        guide_channels=guide_channels,
+        size_multiple=size_multiple,
+        receptive_radius=radius,
+        precisions=family.facts.precisions if family else MappingProxyType({}),
+        reconstruction=family.facts.reconstruction if family else None,
+    )
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _family_of(module: nn.Module) -> ModelEntry | None:
+    """An entry of the family whose class this is; a subclass is another network."""
+    kind = f"{type(module).__module__}:{type(module).__qualname__}"
+    return next((entry for entry in _MODELS.values() if entry.target == kind), None)
 
 
 def create_model(name: str, *, scale: int, **overrides: Any) -> Model:
