@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from vernier.metrics.spectral import Convention
+from vernier.metrics.conventions import Convention
 from vernier.tables import Format, Report, Table
 
 __all__ = ["FusionData", "FusionReport", "FusionResult", "SceneScore"]

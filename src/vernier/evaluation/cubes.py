@@ -21,7 +21,8 @@ from vernier.fusion.classical import CLASSICAL
 from vernier.fusion.sheet import draw_sheet
 from vernier.imaging import simulation
 from vernier.io.cubes import CubeError, find_cubes, read_cube
-from vernier.metrics.spectral import CONVENTIONS, Convention, band_cc, band_psnr, band_rmse
+from vernier.metrics.conventions import CONVENTIONS, Convention
+from vernier.metrics.spectral import band_cc, band_psnr, band_rmse
 from vernier.models.layers import FusionModel
 from vernier.zoo import list_models, load_model
 from vernier.zoo.complexity import complexity

@@ -1,10 +1,8 @@
 """Picture and cube quality as pure functions, with the papers' protocols as defaults."""
 
+from vernier.metrics.conventions import CONVENTIONS, Convention, Metric
 from vernier.metrics.psnr import psnr
 from vernier.metrics.spectral import (
-    CONVENTIONS,
-    Convention,
-    Metric,
     cc,
     cube_psnr,
     cube_ssim,

@@ -29,6 +29,13 @@ def psnr(
 
     Raises:
         ValueError: see `vernier.metrics.protocol.prepare`.
+
+    Example:
+        >>> import torch
+        >>> hr = torch.full((3, 16, 16), 0.5)
+        >>> lighter = hr + 0.1
+        >>> round(psnr(lighter, hr, crop=2, luma=False, rounding=False).item(), 4)
+        20.0
     """
     a, b = prepare(prediction, target, luma=luma, crop=crop, rounding=rounding)
     mse = (a - b).square().mean(dim=(-3, -2, -1))

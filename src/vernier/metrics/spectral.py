@@ -5,14 +5,14 @@ value range unless it says otherwise, computed in float64. ``band_*`` functions 
 band, (..., B); the others one per cube, (...). Nothing here divides by zero where a pixel or a
 band holds no signal: what happens then is part of each definition.
 
-The same name means different things in different groups' code; `CONVENTIONS` has theirs.
+The same name means different things in different groups' code;
+`vernier.metrics.conventions` has theirs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
@@ -26,9 +26,6 @@ from vernier.metrics.filters import filter_valid, gaussian_taps
 from vernier.metrics.ssim import ssim
 
 __all__ = [
-    "CONVENTIONS",
-    "Convention",
-    "Metric",
     "band_cc",
     "band_psnr",
     "band_rmse",
@@ -85,6 +82,13 @@ def sam(
 
     Source: R. Yuhas et al., "Discrimination among semi-arid landscape endmembers using the
     spectral angle mapper (SAM) algorithm", 1992.
+
+    Example:
+        >>> target = torch.zeros(2, 4, 4)
+        >>> target[0] = 1
+        >>> prediction = torch.ones(2, 4, 4)
+        >>> round(sam(prediction, target).item(), 6)
+        45.0
     """
     x, y = _pair(prediction, target)
     if clamp:
@@ -112,6 +116,11 @@ def ergas(prediction: Tensor, target: Tensor, *, ratio: float) -> Tensor:
 
     Source: L. Wald, "Quality of high resolution synthesised images: is there a simple
     criterion?", 2000.
+
+    Example:
+        >>> target = torch.full((3, 8, 8), 0.5)
+        >>> round(ergas(target + 0.02, target, ratio=4).item(), 5)
+        1.0
     """
     x, y = _pair(prediction, target)
     level = y.mean(dim=(-2, -1))
@@ -277,6 +286,13 @@ def q2n(prediction: Tensor, target: Tensor, *, block: int = 32) -> Tensor:
 
     Source: A. Garzelli, F. Nencini, "Hypercomplex quality assessment of multi/hyperspectral
     images", IEEE GRSL 2009.
+
+    Example:
+        >>> target = torch.linspace(0, 1, 4 * 32 * 32).reshape(4, 32, 32)
+        >>> round(q2n(target, target).item(), 6)
+        1.0
+        >>> q2n(target.flip(-1), target).item() < 1
+        True
     """
     x, y = _pair(prediction, target)
     bands, height, width = x.shape[-3:]
@@ -395,197 +411,3 @@ def _pair(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def _mean_where(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over the last dimension of what the mask keeps; NaN where it keeps nothing."""
     return torch.where(mask, x, 0).sum(-1) / mask.sum(-1)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of a table.
-
-    Attributes:
-        name: "SAM", "ERGAS", ...
-        unit: "deg", "dB", or empty.
-        digits: decimals in a table.
-        definition: what is computed, in a few words.
-        compute: (prediction, target, ratio) -> (...).
-    """
-
-    name: str
-    unit: str
-    digits: int
-    definition: str
-    compute: Callable[[Tensor, Tensor, float], Tensor]
-
-
-@dataclass(frozen=True)
-class Convention:
-    """One group's evaluator: which metrics it prints, and how it defines them.
-
-    Attributes:
-        name: key in `CONVENTIONS`.
-        source: whose evaluator it is.
-        drop_last: pixels cut off below and to the right before anything is measured.
-        metrics: the columns.
-    """
-
-    name: str
-    source: str
-    metrics: tuple[Metric, ...]
-    drop_last: int = 0
-
-    def measure(self, prediction: Tensor, target: Tensor, *, ratio: float) -> dict[str, Tensor]:
-        """{metric name: (...)} for cubes (..., B, H, W) in [0, 1] (any unit without PSNR, SSIM).
-
-        Raises:
-            TypeError, ValueError: as the metrics.
-        """
-        height, width = (n - self.drop_last for n in target.shape[-2:])
-        x, y = prediction[..., :height, :width], target[..., :height, :width]
-        return {metric.name: metric.compute(x, y, ratio) for metric in self.metrics}
-
-    @property
-    def definitions(self) -> str:
-        """All definitions in one line; no figure is shown without it."""
-        parts = [f"{metric.name} {metric.definition}" for metric in self.metrics]
-        if self.drop_last:
-            parts.append(f"the last {self.drop_last} row and column cut off")
-        return f'convention "{self.name}" ({self.source}): ' + "; ".join(parts)
-
-
-_SAM = Metric(
-    "SAM",
-    "deg",
-    3,
-    "mean angle in degrees over pixels with a spectrum",
-    lambda x, y, ratio: sam(x, y),
-)
-_SAM_ROUNDED = Metric(
-    "SAM",
-    "deg",
-    3,
-    "mean angle over pixels with a spectrum, rounded to 1e-6 rad, times 180/3.14159256",
-    lambda x, y, ratio: sam(x, y, decimals=6, pi=3.14159256),
-)
-_SAM_UNGUARDED = Metric(
-    "SAM",
-    "deg",
-    3,
-    "mean angle in degrees over all pixels (NaN on a black pixel or on equal cubes)",
-    lambda x, y, ratio: sam(x, y, black="nan", clamp=False),
-)
-_ERGAS = Metric(
-    "ERGAS",
-    "",
-    3,
-    "100/ratio * root of the band mean of MSE/mean^2",
-    lambda x, y, ratio: ergas(x, y, ratio=ratio),
-)
-_PSNR = Metric("PSNR", "dB", 2, "band mean, peak 1", lambda x, y, ratio: cube_psnr(x, y))
-_SSIM = Metric(
-    "SSIM",
-    "",
-    4,
-    "band mean, 11x11 window of sigma 1.5 inside the image",
-    lambda x, y, ratio: cube_ssim(x, y),
-)
-_SSIM_SAME = Metric(
-    "SSIM",
-    "",
-    4,
-    "band mean, 11x11 window of sigma 1.5, borders padded with zeros",
-    lambda x, y, ratio: cube_ssim(x, y, border="same"),
-)
-_Q = Metric("Q", "", 4, "(UQI) band mean, sliding 32x32 window", lambda x, y, ratio: uqi(x, y))
-_SCC = Metric("SCC", "", 4, "correlation of Sobel magnitudes", lambda x, y, ratio: scc(x, y))
-_CC = Metric("CC", "", 4, "band mean of Pearson's correlation", lambda x, y, ratio: cc(x, y))
-
-CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
-    {
-        convention.name: convention
-        for convention in (
-            Convention(
-                "matlab",
-                "the Matlab packages that published figures come from",
-                (_SAM, _ERGAS, _PSNR, _SSIM, _Q, _SCC),
-            ),
-            Convention(
-                "analysis-accu",
-                "analysis_accu with its default cut",
-                (_SAM_ROUNDED, _ERGAS, _PSNR, _CC),
-                drop_last=1,
-            ),
-            Convention(
-                "analysis-accu-uncut",
-                "analysis_accu with flag_cut_bounds=False",
-                (_SAM_ROUNDED, _ERGAS, _PSNR, _SSIM_SAME, _CC),
-            ),
-            Convention(
-                "psrt-official",
-                "metrics.py of the PSRT repository",
-                (
-                    _SAM_UNGUARDED,
-                    _ERGAS,
-                    Metric(
-                        "PSNR",
-                        "dB",
-                        2,
-                        "of all bands together, peak = the target's maximum",
-                        lambda x, y, ratio: cube_psnr(x, y, pooling="global", peak="max"),
-                    ),
-                    Metric("RMSE", "", 5, "of all bands together", lambda x, y, ratio: rmse(x, y)),
-                ),
-            ),
-            Convention(
-                "torchmetrics",
-                "torchmetrics with data_range=1, SAM turned to degrees",
-                (
-                    Metric(
-                        "SAM",
-                        "deg",
-                        3,
-                        "mean angle in degrees over all pixels (NaN on a black pixel)",
-                        lambda x, y, ratio: sam(x, y, black="nan"),
-                    ),
-                    _ERGAS,
-                    Metric(
-                        "PSNR",
-                        "dB",
-                        2,
-                        "of all bands together, peak 1",
-                        lambda x, y, ratio: cube_psnr(x, y, pooling="global"),
-                    ),
-                    Metric(
-                        "SSIM",
-                        "",
-                        4,
-                        "band mean, 11x11 window of sigma 1.5, borders mirrored",
-                        lambda x, y, ratio: cube_ssim(x, y, border="reflect"),
-                    ),
-                    Metric(
-                        "UQI",
-                        "",
-                        4,
-                        "band mean, 11x11 window of sigma 1.5",
-                        lambda x, y, ratio: uqi(x, y, window="gaussian"),
-                    ),
-                ),
-            ),
-            Convention(
-                "pansharpening",
-                "the reduced-resolution table of pansharpening",
-                (
-                    Metric(
-                        "Q2n",
-                        "",
-                        4,
-                        "hypercomplex Q, 32x32 blocks side by side",
-                        lambda x, y, ratio: q2n(x, y),
-                    ),
-                    _Q,
-                    _SAM,
-                    _ERGAS,
-                    _SCC,
-                ),
-            ),
-        )
-    }
-)

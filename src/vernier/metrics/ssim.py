@@ -34,6 +34,14 @@ def ssim(
 
     Source: Z. Wang et al., "Image quality assessment: from error visibility to structural
     similarity", IEEE TIP 2004, equation 13 with K1 = 0.01, K2 = 0.03.
+
+    Example:
+        >>> import torch
+        >>> hr = torch.linspace(0, 1, 16).expand(1, 16, 16)
+        >>> round(ssim(hr, hr, crop=2).item(), 6)
+        1.0
+        >>> round(ssim(0.5 * hr, hr, crop=2).item(), 3)
+        0.647
     """
     a, b = prepare(prediction, target, luma=luma, crop=crop, rounding=rounding)
     if min(a.shape[-2:]) < _WINDOW:
