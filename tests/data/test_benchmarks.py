@@ -163,3 +163,13 @@ def test_refuses_broken_and_tiny_pictures(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.png.*damaged") as caught:
         find_benchmark(tmp_path / "broken", 2).pairs[0].load()
     assert "\n" not in str(caught.value)
+
+
+def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:
+    save(tmp_path / "HR/a.png", 8, 8)
+    (tmp_path / "HR/._a.png").write_bytes(b"")
+    (tmp_path / "HR/b.png").mkdir()
+    assert [pair.name for pair in find_benchmark(tmp_path, 2).pairs] == ["a"]
+    save(tmp_path / "set/DIV2K_valid_HR/a.png", 8, 8)
+    (tmp_path / "set/._DIV2K_HR").mkdir()
+    assert find_benchmark(tmp_path / "set", 2).name == "DIV2K_valid"

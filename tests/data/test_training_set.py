@@ -209,3 +209,11 @@ def test_scenes_are_cut_alike_in_all_layers() -> None:
     assert torch.equal(guide, upsampled[:, :3] + 2)
     with pytest.raises(InputError, match="no sharp cube"):
         FusionSet([scenes[0]._replace(gt=None)], scale=4, patch_size=5)
+
+
+def test_hidden_files_and_folders_are_not_trained_on(shared: Path, tmp_path: Path) -> None:
+    photos = shared / "cases/mac-dotfiles/photos"
+    assert [path.name for path in list_pictures([photos])] == ["p0.png", "p1.png", "p2.png"]
+    (tmp_path / "dir.png").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    assert list_pictures([tmp_path]) == [tmp_path / "a.png"]

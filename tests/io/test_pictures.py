@@ -793,7 +793,7 @@ def test_writes_that_cannot_be(tmp_path: Path) -> None:
         "a.webp": "too large",
         "a.xyz": "choose one of",
         "a": "suffix",
-        "none/a.png": "folder does not exist",
+        "none/a.png": "no such folder",
         "folder.png": "folder or a device",
         "pipe.png": "folder or a device",
         "x" * 300 + ".png": "too long",

@@ -31,6 +31,6 @@ def subimages(
             output,
             size=size,
             step=step,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total, what: bar.update(task, completed=done, total=total),
         )
     typer.echo(f"{output}: {count} squares of {size}x{size}")

@@ -12,6 +12,7 @@ from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
 from vernier.imaging import imresize_uint8
 from vernier.io import PICTURE_SUFFIXES, picture_size
+from vernier.io.files import check_folder, is_hidden, visible_files
 
 __all__ = ["Benchmark", "LoadedPair", "LrSource", "Pair", "find_benchmark"]
 
@@ -112,8 +113,7 @@ def find_benchmark(
     folder = Path(folder)
     if scale < 1:
         raise InputError(f"scale must be at least 1, got {scale}")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name one that holds pictures")
+    check_folder(folder, cure="name one that holds pictures")
     hr_folder = _hr_folder(folder)
     hr_paths = _pictures(hr_folder)
     if not hr_paths:
@@ -144,7 +144,9 @@ def _hr_folder(folder: Path) -> Path:
     for name in _HR_FOLDERS:
         if (folder / name).is_dir():
             return folder / name
-    inside = sorted(path for path in folder.glob("*_HR") if path.is_dir())
+    inside = sorted(
+        path for path in folder.glob("*_HR") if path.is_dir() and not is_hidden(Path(path.name))
+    )
     if len(inside) > 1:
         names = ", ".join(path.name for path in inside)
         raise InputError(f"{folder}: has several HR folders ({names}); name one of them")
@@ -169,8 +171,4 @@ def _name(hr_folder: Path) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-    )
+    return [path for path in visible_files(folder) if path.suffix.lower() in PICTURE_SUFFIXES]

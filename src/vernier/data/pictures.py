@@ -11,12 +11,15 @@ from torch import Tensor
 
 from vernier.errors import InputError
 from vernier.io import PICTURE_SUFFIXES, read_picture
+from vernier.io.files import check_folder, visible_files
 
 __all__ = ["list_pictures", "read_uint8"]
 
 
 def list_pictures(folders: Iterable[str | Path]) -> list[Path]:
     """Every picture in the folders and below, sorted by path; a single file counts as itself.
+
+    Hidden files and what lies in hidden folders are passed over.
 
     Raises:
         InputError: a folder does not exist or holds no picture.
@@ -26,12 +29,12 @@ def list_pictures(folders: Iterable[str | Path]) -> list[Path]:
         if folder.is_file():
             found.append(folder)
             continue
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; name one that holds pictures")
-        inside = [p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES]
+        check_folder(folder, cure="name one that holds pictures")
+        files = visible_files(folder, recursive=True)
+        inside = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
         if not inside:
             raise InputError(f"{folder}: no pictures in it (looked for png, jpg, webp, tiff, ...)")
-        found += sorted(inside)
+        found += inside
     return found
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from vernier.data.pictures import list_pictures
 from vernier.errors import InputError
 from vernier.io import Picture, read_picture, write_picture
+from vernier.io.files import make_folder, protect, replacing
+from vernier.progress import Progress
 
 __all__ = ["cut_subimages"]
 
@@ -21,7 +22,7 @@ def cut_subimages(
     *,
     size: int = 480,
     step: int = 240,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write every picture of a folder as squares, as DF2K is prepared for training.
 
@@ -34,7 +35,7 @@ def cut_subimages(
         target: folder to write, a new or an empty one; it appears when all is done.
         size: side of a square in pixels.
         step: distance of neighbours in pixels.
-        progress: called after each picture with (done, total).
+        progress: told each picture's path.
 
     Returns:
         The number of squares.
@@ -48,27 +49,32 @@ def cut_subimages(
     """
     if size < 1 or step < 1:
         raise InputError(f"size {size} and step {step} must be at least 1")
+    source, target = Path(source), Path(target)
     paths = list_pictures([source])
-    target = Path(target)
-    stems = [path.stem for path in paths]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise InputError(f"{source}: two pictures are named {stem}; rename one")
+    twice = next((stem for stem, n in Counter(path.stem for path in paths).items() if n > 1), None)
+    if twice is not None:
+        raise InputError(f"{source}: two pictures are named {twice}; rename one")
+    protect([source], [target])
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"{target} lies in {source}, where its squares would be taken for pictures the next "
+            "time; choose a folder outside"
+        )
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise InputError(f"{target} is there already and not empty; choose a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     count = 0
     # Complete or not there: a folder with half of the squares would train as if it were whole.
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as unfinished:
-        folder = Path(unfinished) / target.name
-        folder.mkdir()
-        for done, path in enumerate(paths, start=1):
-            count += _cut(path, folder, size, step)
+    with replacing(target, empty_folder=True) as unfinished:
+        unfinished.mkdir()
+        for done, path in enumerate(paths):
             if progress is not None:
-                progress(done, len(paths))
+                progress(done, len(paths), str(path))
+            count += _cut(path, unfinished, size, step)
+        if progress is not None:
+            progress(len(paths), len(paths), "")
         if not count:
             raise InputError(f"{source}: no picture is {size} pixels a side; give a smaller --size")
-        folder.replace(target)
     return count
 
 

@@ -8,7 +8,7 @@ next batch can be made while the present one trains.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +21,7 @@ from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, to_colour
 from vernier.imaging.colour import PictureColour
 from vernier.imaging.degradation import degrade
+from vernier.progress import Progress
 
 if TYPE_CHECKING:
     from vernier.data.scenes import FusionScene
@@ -166,7 +167,7 @@ class TrainingSet(CropSet):
         degradation: how LR come about: by MATLAB's bicubic, or as `vernier.imaging.degradation`
             makes them, anew in each step, from crops that are larger by a margin.
         augmentation, device: see `CropSet`.
-        progress: called after each picture with (done, total).
+        progress: told each picture's path.
 
     Raises:
         InputError: no picture is as large as a patch.
@@ -186,7 +187,7 @@ class TrainingSet(CropSet):
         degradation: Degradation = "bicubic",
         augmentation: Augmentation = "dihedral",
         device: torch.device | str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.too_small: list[Path] = []
         self.scale, self.colour, self.degradation = scale, colour, degradation
@@ -199,8 +200,10 @@ class TrainingSet(CropSet):
         sizes: list[tuple[int, int]] = []
         used_weights: list[float] = []
         for done, (path, weight) in enumerate(
-            zip(paths, weights or [1.0] * len(paths), strict=True), start=1
+            zip(paths, weights or [1.0] * len(paths), strict=True)
         ):
+            if progress is not None:
+                progress(done, len(paths), str(path))
             whole = read_uint8(path)
             for factor in downscales:
                 picture = whole if factor == 1 else imresize_uint8(whole, factor)
@@ -218,8 +221,8 @@ class TrainingSet(CropSet):
                     pictures.append(one)
                 sizes.append((rows, columns))
                 used_weights.append(weight)
-            if progress is not None:
-                progress(done, len(paths))
+        if progress is not None:
+            progress(len(paths), len(paths), "")
         if not sizes:
             raise InputError(
                 f"none of {len(paths)} training pictures is {side * scale} pixels a side; "

@@ -12,10 +12,17 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["TiffStructure", "add_metadata_to_tiff", "exif_of_tiff", "take_orientation"]
+__all__ = [
+    "TiffStructure",
+    "add_metadata_to_tiff",
+    "exif_of_tiff",
+    "take_orientation",
+    "tiff_with_metadata",
+]
 
 _ORIENTATION, _IPTC = 0x0112, 0x83BB
 _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
@@ -119,18 +126,30 @@ def take_orientation(exif: bytes) -> tuple[int | None, bytes]:
     return orientation, bytes(patched)
 
 
-def exif_of_tiff(path: Path) -> bytes | None:
+def exif_of_tiff(file: Path | bytes) -> bytes | None:
     """What a TIFF file tells of its first picture, as an EXIF block without orientation.
+
+    Args:
+        file: its path, or the file itself.
 
     Returns:
         None where the file tells nothing, or nothing that can be understood.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            tiff = TiffStructure.parse(data)
-            about = tiff.fields(tiff.start, _ABOUT)
+        if isinstance(file, bytes):
+            return _exif_of(file)
+        with (
+            file.open("rb") as opened,
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            return _exif_of(data)
     except (OSError, *_DAMAGE):
         return None
+
+
+def _exif_of(data: bytes | mmap.mmap) -> bytes | None:
+    tiff = TiffStructure.parse(data)
+    about = tiff.fields(tiff.start, _ABOUT)
     if not about:
         return None
     head = struct.pack(tiff.order + "2sHI", b"II" if tiff.order == "<" else b"MM", 42, 8)
@@ -154,27 +173,56 @@ def add_metadata_to_tiff(
     """
     with path.open("r+b") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            tiff = TiffStructure.parse(data)
-            form, offset, room = ("HQ8s", "Q", 8) if tiff.big else ("HI4s", "I", 4)
-            # Short values and offsets of long ones stay as they are: nothing is moved.
-            stored: Directory = {
-                tag: struct.unpack_from(tiff.order + form, data, at + 2)
-                for tag, at in tiff.entries(tiff.start)[0].items()
-            }
-        added = _about(exif, tiff.order) if exif else {}
-        if isinstance(camera := added.get(_EXIF), dict):
-            for tag, pixels in ((_PIXEL_WIDTH, width), (_PIXEL_HEIGHT, height)):
-                if tag in camera:
-                    camera[tag] = _LONG, 1, struct.pack(tiff.order + "I", pixels)
-        if iptc:
-            added[_IPTC] = _UNDEFINED, len(iptc), iptc
-        if not added:
-            return
-        start = file.seek(0, 2)
-        start += file.write(bytes(start % 2))
-        file.write(_pack(stored | added, tiff.order, big=tiff.big, start=start))
-        file.seek(room)
-        file.write(struct.pack(tiff.order + offset, start))
+            added = _added_to_tiff(data, exif, iptc, width, height)
+        if added is not None:
+            file.seek(0, 2)
+            file.write(added.end)
+            file.seek(added.at)
+            file.write(added.pointer)
+
+
+def tiff_with_metadata(
+    data: bytes, exif: bytes | None, iptc: bytes | None, width: int, height: int
+) -> bytes:
+    """A TIFF file in memory, with what `add_metadata_to_tiff` puts into one on the disk."""
+    added = _added_to_tiff(data, exif, iptc, width, height)
+    if added is None:
+        return data
+    behind = data[added.at + len(added.pointer) :]
+    return b"".join([data[: added.at], added.pointer, behind, added.end])
+
+
+class _Added(NamedTuple):
+    """What changes in a TIFF file: bytes behind its end, and the pointer to its directory."""
+
+    end: bytes
+    at: int
+    pointer: bytes
+
+
+def _added_to_tiff(
+    data: bytes | mmap.mmap, exif: bytes | None, iptc: bytes | None, width: int, height: int
+) -> _Added | None:
+    tiff = TiffStructure.parse(data)
+    form, offset, room = ("HQ8s", "Q", 8) if tiff.big else ("HI4s", "I", 4)
+    # Short values and offsets of long ones stay as they are: nothing is moved.
+    stored: Directory = {
+        tag: struct.unpack_from(tiff.order + form, data, at + 2)
+        for tag, at in tiff.entries(tiff.start)[0].items()
+    }
+    added = _about(exif, tiff.order) if exif else {}
+    if isinstance(camera := added.get(_EXIF), dict):
+        for tag, pixels in ((_PIXEL_WIDTH, width), (_PIXEL_HEIGHT, height)):
+            if tag in camera:
+                camera[tag] = _LONG, 1, struct.pack(tiff.order + "I", pixels)
+    if iptc:
+        added[_IPTC] = _UNDEFINED, len(iptc), iptc
+    if not added:
+        return None
+    gap = bytes(len(data) % 2)
+    start = len(data) + len(gap)
+    directory = _pack(stored | added, tiff.order, big=tiff.big, start=start)
+    return _Added(gap + directory, room, struct.pack(tiff.order + offset, start))
 
 
 def _about(exif: bytes, order: str) -> Directory:

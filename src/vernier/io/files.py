@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from vernier.errors import InputError
 
-__all__ = ["is_hidden", "protect", "reason_of", "replacing", "visible_files", "write_whole"]
+__all__ = [
+    "check_folder",
+    "check_target",
+    "is_hidden",
+    "make_folder",
+    "protect",
+    "reason_of",
+    "replacing",
+    "shown",
+    "visible_files",
+    "write_whole",
+]
 
 # Files that belong together: who names one of them means all.
 _ENVI = frozenset({".hdr", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip"})
@@ -19,7 +30,13 @@ _WEIGHTS = frozenset({".safetensors", ".json"})
 
 
 @contextmanager
-def replacing(path: Path, error: type[InputError] = InputError) -> Iterator[Path]:
+def replacing(
+    path: Path,
+    error: type[InputError] = InputError,
+    *,
+    beside: Sequence[str] = (),
+    empty_folder: bool = False,
+) -> Iterator[Path]:
     """A free name in the folder of ``path``, which takes its place when the block ends well.
 
     What the block writes there (a file, or a folder where nothing of the name exists) is removed if
@@ -30,27 +47,71 @@ def replacing(path: Path, error: type[InputError] = InputError) -> Iterator[Path
     Args:
         path: the name in the end.
         error: what an OSError becomes.
+        beside: suffixes of files that the block writes under the same name, such as the values that
+            belong to a header; they take their places together with ``path``.
+        empty_folder: whether an empty folder may be replaced by a folder.
 
     Raises:
-        InputError: (``error``) the folder is missing, or it cannot be written.
+        InputError: (``error``) what `check_target` refuses, or it cannot be written.
     """
+    if not (empty_folder and _is_empty_folder(path)):
+        check_target(path, error)
     target = path.resolve() if path.is_symlink() else path
     temporary = target.with_name(f".{uuid4().hex}{target.suffix}")
+    written = [*(temporary.with_suffix(suffix) for suffix in beside), temporary]
     try:
-        if not target.parent.is_dir():
-            raise error(f"{path.parent}: no such folder; create it or choose another")
-        if target.is_dir():
-            raise error(f"{path}: a folder has this name; remove it or choose another")
         yield temporary
-        if target.is_file() and temporary.is_file():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
+        if target.is_dir() and temporary.is_dir():
+            target.rmdir()
+        for source, name in zip(written, [*(_companion(path, s) for s in beside), target]):
+            if name.is_file() and source.is_file():
+                shutil.copymode(name, source)
+            source.replace(name)
     except OSError as failure:
-        raise error(f"{path}: cannot be written ({reason_of(failure)})") from failure
+        raise error(f"{shown(path)}: cannot be written ({reason_of(failure)})") from failure
     finally:
-        with suppress(OSError):
-            temporary.unlink()
-        shutil.rmtree(temporary, ignore_errors=True)
+        for source in written:
+            with suppress(OSError):
+                source.unlink()
+            shutil.rmtree(source, ignore_errors=True)
+
+
+def _companion(path: Path, suffix: str) -> Path:
+    """The file that belongs to ``path``: beside it, or beside the file that a link points to."""
+    companion = path.with_suffix(suffix)
+    if companion.is_symlink():
+        return companion.resolve()
+    if path.is_symlink() and not companion.exists():
+        return path.resolve().with_suffix(suffix)
+    return companion
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def check_target(path: Path, error: type[InputError] = InputError) -> None:
+    """Refuse at once what could not be written in the end.
+
+    Raises:
+        InputError: (``error``) the folder is missing, a folder or a device has this name, or no
+            file can have it.
+    """
+    try:
+        if "\0" in os.fspath(path):
+            raise error(f"{shown(path)}: a file name cannot hold a null character")
+        target = path.resolve() if path.is_symlink() else path
+        if path.is_symlink() and target.is_symlink():
+            raise error(f"{shown(path)}: is a symbolic link in a circle; remove it")
+        if not target.parent.is_dir():
+            raise error(f"{shown(target.parent)}: no such folder; create it or choose another")
+        if target.exists() and not target.is_file():
+            raise error(
+                f"{shown(path)}: a folder or a device has this name; remove it or choose another"
+            )
+    # Python up to 3.12 reports links in a circle with a RuntimeError.
+    except (OSError, RuntimeError) as failure:
+        raise error(f"{shown(path)}: cannot be written ({reason_of(failure)})") from failure
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -61,6 +122,40 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def check_folder(
+    folder: Path, error: type[InputError] = InputError, *, cure: str = "check the path"
+) -> None:
+    """Insist on a folder that is there.
+
+    Args:
+        cure: what to do, the end of the message.
+
+    Raises:
+        InputError: (``error``) there is no such folder.
+    """
+    with suppress(OSError):
+        if folder.is_dir():
+            return
+    raise error(f"{shown(folder)}: no such folder; {cure}")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it, where they are not there yet.
+
+    Raises:
+        InputError: that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(folder)}: cannot be created ({reason_of(error)})") from None
+
+
+def shown(text: object) -> str:
+    """A path or a message in one printable line, whatever characters it has."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
 def reason_of(error: BaseException) -> str:
@@ -77,7 +172,7 @@ def protect(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> No
 
     Args:
         inputs: files and folders that are read; None is passed over.
-        outputs: files that will be written; None is passed over.
+        outputs: files and folders that will be written; None is passed over.
 
     Raises:
         InputError: an output is an input.
@@ -91,17 +186,28 @@ def protect(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> No
             )
             if inside or any(_same(a, b) for a in _belonging(source) for b in written):
                 raise InputError(
-                    f"{target} would overwrite the input {source}: choose another output"
+                    f"{shown(target)} would overwrite the input {shown(source)}: "
+                    "choose another output"
                 )
 
 
 def _belonging(path: Path) -> set[Path]:
-    resolved = path.resolve()
-    for suffixes in (_ENVI, _WEIGHTS):
-        if path.suffix.lower() in suffixes:
-            others = {resolved.with_suffix(suffix) for suffix in suffixes}
-            return {resolved, *(other for other in others if other.exists())}
-    return {resolved}
+    """A file and those beside it that belong to it, without symbolic links."""
+    found = {path.resolve()}
+    for place in (path, path.resolve()):
+        suffix = place.suffix.lower()
+        others: list[Path] = []
+        # ENVI's values may have no suffix, and their header may be named after the whole name.
+        if place.is_file():
+            others.append(place.with_name(f"{place.name}.hdr"))
+        if suffix in _ENVI or (not suffix and place.is_file()):
+            others += [place.with_suffix(other) for other in _ENVI]
+        if suffix == ".hdr":
+            others.append(place.with_suffix(""))
+        if suffix in _WEIGHTS:
+            others += [place.with_suffix(other) for other in _WEIGHTS]
+        found |= {other.resolve() for other in others if other.is_file()}
+    return found
 
 
 def _same(a: Path, b: Path) -> bool:
@@ -120,9 +226,11 @@ def visible_files(folder: Path, *, recursive: bool = False) -> list[Path]:
     """The files of a folder, sorted, without hidden ones, those in hidden folders, and folders.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or it cannot be read.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(p for p in found if not is_hidden(p.relative_to(folder)) and p.is_file())
+    check_folder(folder)
+    try:
+        found = folder.rglob("*") if recursive else folder.iterdir()
+        return sorted(p for p in found if not is_hidden(p.relative_to(folder)) and p.is_file())
+    except OSError as error:
+        raise InputError(f"{shown(folder)}: cannot be read ({reason_of(error)})") from None

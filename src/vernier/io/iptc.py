@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from pathlib import Path
 
-__all__ = ["RAW_PROFILE", "add_iptc_to_png", "iptc_records", "iptc_resource"]
+__all__ = ["RAW_PROFILE", "iptc_records", "iptc_resource", "png_with_iptc"]
 
 RAW_PROFILE = "Raw profile type "
 """What the keyword of such text begins with; the kind of block follows."""
@@ -42,16 +41,11 @@ def iptc_resource(records: bytes) -> bytes:
     return header + records + bytes(len(records) % 2)
 
 
-def add_iptc_to_png(path: Path, resources: bytes) -> None:
-    """Put image resources into a PNG file, as compressed text before the pixels.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+def png_with_iptc(png: bytes, resources: bytes) -> bytes:
+    """A PNG file with image resources in it, as compressed text before the pixels."""
     digits = resources.hex()
     lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
     text = "\n".join(["", "iptc", f"{len(resources):8}", *lines, ""])
     body = f"zTXt{RAW_PROFILE}iptc\0\0".encode() + zlib.compress(text.encode())
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    png = path.read_bytes()
-    path.write_bytes(png[:_PNG_HEADER] + chunk + png[_PNG_HEADER:])
+    return png[:_PNG_HEADER] + chunk + png[_PNG_HEADER:]

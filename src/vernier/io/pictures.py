@@ -7,7 +7,7 @@ travels with the pixels, and that a failed write leaves nothing behind.
 
 from __future__ import annotations
 
-import errno
+import io
 import os
 import re
 import stat
@@ -17,14 +17,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pyvips
 
 from vernier.errors import InputError
-from vernier.io.exif import TiffStructure, add_metadata_to_tiff, exif_of_tiff, take_orientation
-from vernier.io.iptc import RAW_PROFILE, add_iptc_to_png, iptc_records, iptc_resource
+from vernier.io.exif import (
+    TiffStructure,
+    add_metadata_to_tiff,
+    exif_of_tiff,
+    take_orientation,
+    tiff_with_metadata,
+)
+from vernier.io.files import replacing, shown
+from vernier.io.iptc import RAW_PROFILE, iptc_records, iptc_resource, png_with_iptc
 
 DEFAULT_MAX_PIXELS = 2**28
 DEFAULT_COMPRESSION = 2
@@ -60,6 +66,10 @@ _VIPS_ERRORS = (pyvips.Error, UnicodeDecodeError)
 _VIPS_ECHOES = re.compile(r"unable to open|: load error$")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 _INCH = 25.4
+_HEAD = 32
+
+Content = bytes | bytearray | memoryview
+"""A whole file in memory."""
 
 
 class PictureError(InputError):
@@ -129,7 +139,9 @@ class Picture:
         return replace(self, pixels=pixels)
 
 
-def read_picture(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def read_picture(
+    source: str | os.PathLike[str] | Content, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Picture:
     """Read a PNG, JPEG, WebP, TIFF, GIF, AVIF or HEIF file, complete and upright.
 
     Gray stays gray, palettes become RGB (or RGBA), 1-, 2- and 4-bit gray becomes 8-bit, 16-bit
@@ -139,24 +151,25 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_
     and AVIF rotate by their own means.
 
     Args:
-        path: the file; its contents decide what it is, not its suffix.
+        source: the file's path, or the file itself in memory; its contents decide what it is, not
+            its suffix.
         max_pixels: refuse a file that declares more pixels, before anything is decoded.
 
     Raises:
         PictureError: missing, unreadable, not a picture, damaged, truncated or too large.
     """
-    path = Path(path)
-    image, source_format = _open(path)
+    file = _file_of(source)
+    image, source_format = _open(file)
     if image.width * image.height > max_pixels:
         raise PictureError(
-            f"{_shown(path)}: declares {image.width} x {image.height} pixels, more than the limit "
+            f"{_title(file)}: declares {image.width} x {image.height} pixels, more than the limit "
             f"of {max_pixels}; if you trust the file, raise the limit with --max-pixels"
         )
-    orientation, metadata = _read_metadata(path, image, source_format)
+    orientation, metadata = _read_metadata(file, image, source_format)
     try:
         pixels = image.numpy().reshape(image.height, image.width, image.bands)
     except _VIPS_ERRORS as error:
-        raise _damaged(path, source_format, error) from None
+        raise _damaged(file, source_format, error) from None
     # libvips says 1 where a file says nothing, and damaged files say anything.
     stated = image.xres != 1 and 0 < image.xres < 1e6 and 0 < image.yres < 1e6
     picture = Picture(
@@ -164,21 +177,24 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_
         metadata=metadata,
         source_format=source_format,
         density=(image.xres, image.yres) if stated else None,
-        frames=image.get_n_pages() if source_format != "png" else _png_frames(path),
+        frames=image.get_n_pages() if source_format != "png" else _png_frames(file),
     )
     profile = _blob(image, "icc-profile-data")
     return replace(picture, icc_profile=profile if _fits(profile, picture) else None)
 
 
-def picture_size(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+def picture_size(source: str | os.PathLike[str] | Content) -> tuple[int, int, int]:
     """Width, height and channels that `read_picture` will give, from the file's header alone.
+
+    Args:
+        source: as `read_picture` takes it.
 
     Raises:
         PictureError: as `read_picture`, as far as the header tells.
     """
-    path = Path(path)
-    image, source_format = _open(path)
-    orientation, _ = _read_metadata(path, image, source_format)
+    file = _file_of(source)
+    image, source_format = _open(file)
+    orientation, _ = _read_metadata(file, image, source_format)
     width, height = image.width, image.height
     return (height, width, image.bands) if orientation >= 5 else (width, height, image.bands)
 
@@ -214,9 +230,67 @@ def write_picture(
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise PictureError(
-            f"{_shown(path)}: cannot write {path.suffix or 'a file without suffix'}; "
+            f"{shown(path)}: cannot write {path.suffix or 'a file without suffix'}; "
             f"choose one of {', '.join(sorted(_WRITERS))}"
         )
+    picture, image, options = _prepared(picture, writer, quality, compression)
+    exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
+    with replacing(path, PictureError) as temporary:
+        try:
+            getattr(image, f"{writer}save")(os.fsencode(temporary), **options)
+            if writer == "tiff":
+                records = iptc_records(iptc) if iptc else None
+                add_metadata_to_tiff(temporary, exif, records, picture.width, picture.height)
+            elif writer == "png" and iptc:
+                temporary.write_bytes(png_with_iptc(temporary.read_bytes(), iptc))
+        except (pyvips.Error, OSError, ValueError) as error:
+            raise PictureError(
+                f"{shown(path)}: cannot write {picture.width} x {picture.height} pixels as "
+                f"{path.suffix[1:].upper()} ({_reason(error)}); "
+                "check the folder, its permissions and the free space, or choose .png or .tif"
+            ) from None
+
+
+def encode_picture(
+    picture: Picture, suffix: str, *, quality: int = 95, compression: int = DEFAULT_COMPRESSION
+) -> bytes:
+    """The file that `write_picture` would write, in memory.
+
+    Args:
+        suffix: names the format, as in ".png" or "png".
+        quality, compression: as in `write_picture`.
+
+    Raises:
+        PictureError: unknown format, or a size that it cannot hold.
+    """
+    name = suffix.lower().removeprefix(".")
+    writer = _WRITERS.get(f".{name}")
+    if writer is None:
+        raise PictureError(
+            f"cannot write {shown(suffix) or 'a format without name'}; "
+            f"choose one of {', '.join(sorted(_WRITERS))}"
+        )
+    picture, image, options = _prepared(picture, writer, quality, compression)
+    exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
+    try:
+        content: bytes = getattr(image, f"{writer}save_buffer")(**options)
+        if writer == "tiff":
+            records = iptc_records(iptc) if iptc else None
+            content = tiff_with_metadata(content, exif, records, picture.width, picture.height)
+        elif writer == "png" and iptc:
+            content = png_with_iptc(content, iptc)
+    except (pyvips.Error, ValueError) as error:
+        raise PictureError(
+            f"cannot write {picture.width} x {picture.height} pixels as {name.upper()} "
+            f"({_reason(error)}); choose png or tif"
+        ) from None
+    return content
+
+
+def _prepared(
+    picture: Picture, writer: str, quality: int, compression: int
+) -> tuple[Picture, pyvips.Image, dict[str, Any]]:
+    """The picture as a format can hold it, the same for libvips, and the options of its writer."""
     if not 1 <= quality <= 100 or not 0 <= compression <= 9:
         raise PictureError(
             f"quality {quality}, compression {compression}: "
@@ -247,54 +321,45 @@ def write_picture(
     if "exif" not in picture.metadata and not (writer == "jpeg" and picture.density):
         # libvips would make one up; only JPEG needs it, to hold the density.
         options["keep"] = pyvips.enums.ForeignKeep.ALL & ~pyvips.enums.ForeignKeep.EXIF
-
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        if not path.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "the folder does not exist")
-        if path.exists() and not path.is_file():
-            raise FileExistsError(errno.EEXIST, "a folder or a device has this name")
-        getattr(image, f"{writer}save")(os.fsencode(temporary), **options)
-        exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
-        if writer == "tiff":
-            records = iptc_records(iptc) if iptc else None
-            add_metadata_to_tiff(temporary, exif, records, picture.width, picture.height)
-        elif writer == "png" and iptc:
-            add_iptc_to_png(temporary, iptc)
-        temporary.replace(path)
-    except (pyvips.Error, OSError, ValueError) as error:
-        raise PictureError(
-            f"{_shown(path)}: cannot write {picture.width} x {picture.height} pixels as "
-            f"{path.suffix[1:].upper()} ({_reason(error)}); "
-            "check the folder, its permissions and the free space, or choose .png or .tif"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    return picture, image, options
 
 
-def _open(path: Path) -> tuple[pyvips.Image, str]:
-    """The file as a lazy image with 1 to 4 gray or RGB channels, and its format."""
-    head = None
+def _file_of(source: str | os.PathLike[str] | Content) -> Path | bytes:
+    return bytes(source) if isinstance(source, bytes | bytearray | memoryview) else Path(source)
+
+
+def _title(file: Path | bytes) -> str:
+    """What messages call a file."""
+    return shown(file) if isinstance(file, Path) else "picture in memory"
+
+
+def _head(file: Path | bytes) -> bytes:
+    """The first bytes, which tell the format."""
+    if isinstance(file, bytes):
+        return file[:_HEAD]
     try:
         # A pipe or a device would block, or never end.
-        if stat.S_ISREG(path.stat().st_mode):
-            with path.open("rb") as file:
-                head = file.read(32)
+        if stat.S_ISREG(file.stat().st_mode):
+            with file.open("rb") as opened:
+                return opened.read(_HEAD)
     except FileNotFoundError:
-        raise PictureError(f"{_shown(path)}: no such file; check the path") from None
+        raise PictureError(f"{_title(file)}: no such file; check the path") from None
     except (OSError, ValueError) as error:
         raise PictureError(
-            f"{_shown(path)}: cannot be opened ({_reason(error)}); check the path and permissions"
+            f"{_title(file)}: cannot be opened ({_reason(error)}); check the path and permissions"
         ) from None
-    if head is None:
-        raise PictureError(f"{_shown(path)}: is a folder or a device; give a picture file")
+    raise PictureError(f"{_title(file)}: is a folder or a device; give a picture file")
+
+
+def _open(file: Path | bytes) -> tuple[pyvips.Image, str]:
+    """The file as a lazy image with 1 to 4 gray or RGB channels, and its format."""
+    head = _head(file)
     if not head:
-        raise PictureError(f"{_shown(path)}: the file is empty; get a fresh copy")
+        raise PictureError(f"{_title(file)}: the file is empty; get a fresh copy")
     signature = _SIGNATURES.match(head)
     if signature is None or signature.lastgroup is None:
         raise PictureError(
-            f"{_shown(path)}: is no PNG, JPEG, WebP, TIFF, GIF, AVIF or HEIF file; "
+            f"{_title(file)}: is no PNG, JPEG, WebP, TIFF, GIF, AVIF or HEIF file; "
             "convert it to one of these, or get a fresh copy if it should be one"
         )
     source_format = signature.lastgroup
@@ -302,17 +367,20 @@ def _open(path: Path) -> tuple[pyvips.Image, str]:
     options = {"access": "sequential", "fail_on": "error", "revalidate": True}
     try:
         try:
-            load = getattr(pyvips.Image, f"{source_format}load")
-            image = load(os.fsencode(path), **options)
+            if isinstance(file, bytes):
+                image = getattr(pyvips.Image, f"{source_format}load_buffer")(file, **options)
+            else:
+                load = getattr(pyvips.Image, f"{source_format}load")
+                image = load(os.fsencode(file), **options)
         except _VIPS_ERRORS:
-            if source_format != "tiff" or (image := _open_8bit_lab(path)) is None:
+            if source_format != "tiff" or (image := _open_8bit_lab(file)) is None:
                 raise
         image = _to_gray_or_rgb(image)
     except _VIPS_ERRORS as error:
-        raise _damaged(path, source_format, error) from None
+        raise _damaged(file, source_format, error) from None
     if image.bands > 4 or image.format not in _DTYPES:
         raise PictureError(
-            f"{_shown(path)}: has {image.bands} channels of type {image.format}; "
+            f"{_title(file)}: has {image.bands} channels of type {image.format}; "
             "convert it to gray or RGB, with or without alpha, in 8-bit, 16-bit or float"
         )
     return image, source_format
@@ -327,14 +395,14 @@ def _to_gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
     return image.icc_export(output_profile="srgb", depth=depth, intent="relative")
 
 
-def _open_8bit_lab(path: Path) -> pyvips.Image | None:
+def _open_8bit_lab(file: Path | bytes) -> pyvips.Image | None:
     """An 8-bit CIELab TIFF, which libvips refuses, in sRGB; None for any other file.
 
     Relabelled as RGB it can be decoded; the bytes are then L in [0, 255] for [0, 100] and signed
     a, b (TIFF 6.0, section 23).
     """
     rgb, cielab = 2, 8
-    data = bytearray(path.read_bytes())
+    data = bytearray(file if isinstance(file, bytes) else file.read_bytes())
     try:
         tiff = TiffStructure.parse(data)
         photometric = tiff.short_value(0x0106)
@@ -352,7 +420,7 @@ def _open_8bit_lab(path: Path) -> pyvips.Image | None:
 
 
 def _read_metadata(
-    path: Path, image: pyvips.Image, source_format: str
+    file: Path | bytes, image: pyvips.Image, source_format: str
 ) -> tuple[int, dict[str, bytes]]:
     """The orientation that the pixels still need (1 to 8), and blocks that no longer ask for it."""
     noted: list[int | None] = []
@@ -361,7 +429,7 @@ def _read_metadata(
     elif image.get_typeof("orientation"):
         noted.append(image.get("orientation"))
     blocks = {}
-    if exif := exif_of_tiff(path) if source_format == "tiff" else _read_exif(image):
+    if exif := exif_of_tiff(file) if source_format == "tiff" else _read_exif(image):
         orientation, blocks["exif"] = take_orientation(exif)
         noted.append(orientation)
     if xmp := _blob(image, "xmp-data"):
@@ -456,18 +524,18 @@ def _fits(profile: bytes | None, picture: Picture) -> bool:
     return profile is not None and profile[36:40] == b"acsp" and profile[16:20] == space
 
 
-def _png_frames(path: Path) -> int:
+def _png_frames(file: Path | bytes) -> int:
     """The frames of an animated PNG, which libvips does not know; 1 for any other."""
-    with path.open("rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
+    with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as png:
+        png.seek(8)
+        while len(head := png.read(8)) == 8:
             length, name = struct.unpack(">I4s", head)
             if name == b"acTL":
-                (frames,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))
+                (frames,) = struct.unpack(">I", png.read(4).rjust(4, b"\0"))
                 return max(int(frames), 1)
             if name == b"IDAT":
                 break
-            file.seek(length + 4, os.SEEK_CUR)
+            png.seek(length + 4, os.SEEK_CUR)
     return 1
 
 
@@ -475,14 +543,14 @@ def _blob(image: pyvips.Image, name: str) -> bytes | None:
     return image.get(name) if image.get_typeof(name) else None
 
 
-def _damaged(path: Path, source_format: str, error: Exception) -> PictureError:
+def _damaged(file: Path | bytes, source_format: str, error: Exception) -> PictureError:
     if codec := re.search(r"not been built in: (\w+)", str(error)):
         return PictureError(
-            f"{_shown(path)}: is compressed as {codec[1]}, which Vernier cannot decode; convert it "
+            f"{_title(file)}: is compressed as {codec[1]}, which Vernier cannot decode; convert it "
             "to JPEG or PNG first (telephones and photo libraries do so on export)"
         )
     return PictureError(
-        f"{_shown(path)}: this {source_format.upper()} file is damaged, incomplete or of an "
+        f"{_title(file)}: this {source_format.upper()} file is damaged, incomplete or of an "
         f"unsupported kind ({_reason(error)}); get a fresh copy or re-save it as PNG"
     )
 
@@ -499,9 +567,4 @@ def _reason(error: Exception) -> str:
         return str(error)
     lines = [line for line in error.detail.splitlines() if line and not _VIPS_ECHOES.search(line)]
     cause = next((line for line in lines if line.startswith("system error")), "")
-    return _shown((cause or [": no details given", *lines][-1]).split(": ", 1)[-1])[:200]
-
-
-def _shown(text: object) -> str:
-    """A path or message in one printable line, whatever bytes it has."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+    return shown((cause or [": no details given", *lines][-1]).split(": ", 1)[-1])[:200]

@@ -230,7 +230,7 @@ class _Run:
                 degradation=recipe.degradation,
                 augmentation=recipe.augmentation,
                 device=self.device,
-                progress=lambda done, total: bar(done, ""),
+                progress=lambda done, total, what: bar(done, ""),
             )
         validation = PictureValidation(
             kept, scale=model.scale, colour=model.colour, degradation=recipe.degradation

@@ -11,19 +11,18 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from vernier.errors import InputError
 from vernier.imaging.wavelengths import VISIBLE_WAVELENGTHS
+from vernier.io.files import reason_of, replacing
 from vernier.io.pictures import Picture, read_picture, write_picture
 
 __all__ = [
@@ -627,26 +626,13 @@ def write_cube(cube: Cube, path: str | Path) -> None:
             f"{path}: cannot write {path.suffix}; choose one of "
             f"{', '.join(filter(None, writers))}, or a name without suffix for a folder of PNGs"
         )
-    if not path.parent.is_dir():
-        raise CubeError(f"{path.parent}: no such folder; create it or choose another")
-    if path.is_dir():
-        raise CubeError(f"{path}: a folder has this name; remove it or choose another")
-    temporary = path.with_name(f".{uuid4().hex}{path.suffix}")
-    try:
-        writer(cube, temporary)
-        if path.suffix.lower() == ".hdr":
-            temporary.with_suffix(".img").replace(path.with_suffix(".img"))
-        temporary.replace(path)
-    # h5py closes a file on a full disk with a RuntimeError.
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise CubeError(f"{path}: cannot be written ({reason}); check the disk") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-        with suppress(OSError):
-            temporary.with_suffix(".img").unlink()
-        shutil.rmtree(temporary, ignore_errors=True)
+    beside = [".img"] if writer is _write_envi else []
+    with replacing(path, CubeError, beside=beside) as temporary:
+        try:
+            writer(cube, temporary)
+        # h5py closes a file on a full disk with a RuntimeError.
+        except RuntimeError as error:
+            raise CubeError(f"{path}: cannot be written ({reason_of(error)})") from None
 
 
 def _stated(cube: Cube) -> dict[str, Any]:
