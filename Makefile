@@ -2,9 +2,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test fuzz lint types bench clean
 
-# Upscale a real photograph with the weights that come with Vernier.
+# Upscale a real photograph with the weights that come with Vernier; installs no torch.
 demo: $(VENV)/installed
 	mkdir -p out
 	$(VENV)/bin/vernier upscale examples/astronaut.png -o out/astronaut-x2.png
@@ -12,6 +12,10 @@ demo: $(VENV)/installed
 # Tests that need the shared benchmark pictures find them through VERNIER_SHARED.
 test: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest
+
+# The property tests on draws that no run before has seen.
+fuzz: $(VENV)/installed-dev
+	HYPOTHESIS_PROFILE=fuzz $(VENV)/bin/python -m pytest -m hypothesis
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

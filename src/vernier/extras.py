@@ -9,7 +9,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from vernier.errors import MissingPackageError
 
@@ -41,17 +42,38 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
 
 
 def install_command(extra: str) -> str:
-    """What to type to get an extra: right in a checkout, for a wheel, and without either."""
+    """What to type to get an extra, so that it comes from where Vernier itself came from.
+
+    That is the checkout, the folder or the wheel it was installed from, the repository, or the
+    package index. Where none of them can be told, the packages are named.
+    """
     try:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        packages = sorted({name for name, of in _EXTRA_OF.items() if of == extra})
-        return f"pip install {' '.join(_INDEX_NAMES.get(name, name) for name in packages)}"
-    origin: dict[str, Any] = json.loads(text) if text else {}
-    if origin.get("dir_info", {}).get("editable"):
-        folder = Path(unquote(urlparse(origin["url"]).path))
-        return f"pip install -c {folder / 'constraints.txt'} -e '{folder}[{extra}]'"
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
+        return _by_packages(extra)
+    if not text:
+        return f'pip install "{DISTRIBUTION}[{extra}]"'
+    origin: dict[str, Any] = json.loads(text)
+    url = str(origin["url"])
+    if not url.startswith("file:"):
+        if "vcs_info" in origin:
+            facts = origin["vcs_info"]
+            url = f"{facts['vcs']}+{url}@{facts['commit_id']}"
+        return f'pip install "{DISTRIBUTION}[{extra}] @ {url}"'
+    path = Path(url2pathname(urlparse(url).path))
+    if not path.exists():
+        return _by_packages(extra)
+    if "dir_info" not in origin:
+        return f'pip install "{path}[{extra}]"'
+    constraints = path / "constraints.txt"
+    pinned = f'-c "{constraints}" ' if constraints.exists() else ""
+    editable = "-e " if origin["dir_info"].get("editable") else ""
+    return f'pip install {pinned}{editable}"{path}[{extra}]"'
+
+
+def _by_packages(extra: str) -> str:
+    names = {_INDEX_NAMES.get(name, name) for name, of in _EXTRA_OF.items() if of == extra}
+    return f"pip install {' '.join(sorted(names))}"
 
 
 # Where the index has a package under another name than the one that is imported.
