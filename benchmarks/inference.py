@@ -20,10 +20,10 @@ from benchmarks.machine import Limits, limit_contestants, measured_limits
 from benchmarks.material import SCALE, Settings, network, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave
-from vernier.engines import create_engine
 from vernier.imaging import rgb_to_luma
 from vernier.models.sesr import SESR
 from vernier.upscaling import Upscaler
+from vernier.upscaling.pixels import create_pixel_engine
 from vernier.zoo.complexity import complexity
 from vernier.zoo.networks import networks_of
 
@@ -130,7 +130,7 @@ def _other_engines(model: SESR, lr: Tensor, settings: Settings) -> list[_Contest
         name = f"OpenVINO, exported graph, {precision}"
         contestants.append(_Contestant(name, precision, _openvino(path, pixels, precision)))
     for precision in PRECISIONS:
-        engine = create_engine(networks_of(model)[SCALE](), "openvino", precision, None)
+        engine = create_pixel_engine(networks_of(model)[SCALE](), "openvino", precision, None)
         call = lambda engine=engine: engine.run(luma, np.dtype(np.float32))  # noqa: E731
         contestants.append(_Contestant(f"Vernier on OpenVINO, {precision}", precision, call))
     return contestants

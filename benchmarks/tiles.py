@@ -27,15 +27,18 @@ from vernier.imaging import imresize_uint8
 from vernier.metrics import psnr
 from vernier.models.grla import GRLA
 from vernier.upscaling import Upscaler, upscaler
-from vernier.upscaling.pixels.openvino import OpenVINOEngine
-from vernier.upscaling.pixels.pytorch import TorchEngine
+from vernier.upscaling.pixels.openvino import BesidePixelGraph
+from vernier.upscaling.pixels.pytorch import TorchPixels
 from vernier.zoo import create_model
 from vernier.zoo.networks import networks_of
 
 __all__ = ["run"]
 
 _SHIPPED = ("sesr-m5", "grla-s")
-_ENGINES: dict[EngineName, Any] = {"torch": TorchEngine, "openvino": OpenVINOEngine}
+_ENGINES: dict[EngineName, Any] = {
+    "torch": TorchPixels,
+    "openvino": BesidePixelGraph,
+}
 # Of values in [0, 1], where tiles add up to the whole picture's result in another order.
 _ROUNDING = 1e-4
 # What "auto" is told, so that its tiles do not depend on the machine.

@@ -10,8 +10,7 @@ import torch
 
 from vernier.engines.openvino import execution
 from vernier.models.hat import HAT
-from vernier.upscaling.pixels.openvino import OpenVINOEngine
-from vernier.upscaling.pixels.pytorch import TorchEngine
+from vernier.upscaling.pixels import PixelEngine, create_pixel_engine
 from vernier.zoo import new_card, save_weights
 from vernier.zoo.networks import Network, networks_of
 
@@ -31,13 +30,15 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="module")
-def engines(network: Network) -> tuple[OpenVINOEngine, TorchEngine]:
-    return OpenVINOEngine(network, "fp32"), TorchEngine(network, "fp32", "cpu")
+def engines(network: Network) -> tuple[PixelEngine, PixelEngine]:
+    return create_pixel_engine(network, "openvino", "fp32", None), create_pixel_engine(
+        network, "torch", "fp32", "cpu"
+    )
 
 
 @pytest.mark.parametrize("size", [(24, 32), (1, 1), (3, 2), (8, 8), (9, 40), (17, 8)])
 def test_openvino_computes_what_torch_does(
-    engines: tuple[OpenVINOEngine, TorchEngine], size: tuple[int, int]
+    engines: tuple[PixelEngine, PixelEngine], size: tuple[int, int]
 ) -> None:
     """Also where groups of windows are empty, and where the reflection is longer than the side."""
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -51,8 +52,8 @@ def test_the_first_picture_may_be_a_single_pixel(network: Network) -> None:
     """Its graph is compiled for that size, in which most groups of windows are empty."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 1, 3), dtype=np.uint8)
     for precision in ("fp32", "bf16"):
-        ours = OpenVINOEngine(network, precision).run(pixels, UINT8)
-        theirs = TorchEngine(network, "fp32", "cpu").run(pixels, UINT8)
+        ours = create_pixel_engine(network, "openvino", precision, None).run(pixels, UINT8)
+        theirs = create_pixel_engine(network, "torch", "fp32", "cpu").run(pixels, UINT8)
         assert np.abs(ours.astype(int) - theirs).max() <= (1 if precision == "fp32" else 3)
 
 
@@ -63,8 +64,8 @@ def test_a_file_tells_the_windows_of_its_network(network: Network, tmp_path: Pat
     loaded = networks_of(tmp_path / "hat.safetensors")[2]()
     assert loaded.facts.size_multiple == 8
     pixels = np.random.default_rng(0).integers(0, 256, (17, 9, 3), dtype=np.uint8)
-    ours = OpenVINOEngine(loaded, "fp32").run(pixels, UINT8)
-    theirs = TorchEngine(network, "fp32", "cpu").run(pixels, UINT8)
+    ours = create_pixel_engine(loaded, "openvino", "fp32", None).run(pixels, UINT8)
+    theirs = create_pixel_engine(network, "torch", "fp32", "cpu").run(pixels, UINT8)
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
@@ -79,9 +80,9 @@ def test_strips_see_all_that_the_reconstruction_sees(
     ).eval()
     pixels = np.random.default_rng(0).random((38, 12, 3), np.float32)
     monkeypatch.setattr(execution, "_STRIP_BYTES", 1)
-    engine = OpenVINOEngine(networks_of(model)[scale](), "fp32")
+    engine = create_pixel_engine(networks_of(model)[scale](), "openvino", "fp32", None)
     ours = engine.run(pixels, np.dtype(np.float32))
-    theirs = TorchEngine(networks_of(model)[scale](), "fp32", "cpu").run(
+    theirs = create_pixel_engine(networks_of(model)[scale](), "torch", "fp32", "cpu").run(
         pixels, np.dtype(np.float32)
     )
     np.testing.assert_allclose(ours, theirs, atol=2e-6)

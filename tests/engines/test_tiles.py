@@ -231,6 +231,7 @@ class _SmallMemory:
     """An engine that repeats pixels, and that only small windows fit into."""
 
     name = "torch"
+    device = "cpu"
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -254,7 +255,7 @@ def test_where_memory_runs_out_tiles_get_smaller_until_it_does_not(
     most: int, weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = _SmallMemory(most)
-    monkeypatch.setattr(upscaler_module, "create_engine", lambda *_: engine)
+    monkeypatch.setattr(upscaler_module, "create_pixel_engine", lambda *_: engine)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
     result = Upscaler(weights[2]).upscale_array(pixels)
     np.testing.assert_array_equal(result, pixels.repeat(2, 0).repeat(2, 1))
@@ -265,7 +266,7 @@ def test_memory_that_never_suffices_and_other_errors_are_errors(
     weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = _SmallMemory(0)
-    monkeypatch.setattr(upscaler_module, "create_engine", lambda *_: engine)
+    monkeypatch.setattr(upscaler_module, "create_pixel_engine", lambda *_: engine)
     pixels = np.zeros((300, 400, 3), np.uint8)
     with pytest.raises(InputError, match="out of memory even in tiles"):
         Upscaler(weights[2]).upscale_array(pixels)

@@ -16,7 +16,7 @@ from vernier.metrics import psnr
 from vernier.upscaling import Upscaler
 from vernier.upscaling import upscaler as upscaler_module
 from vernier.upscaling.upscaler import plan_scales
-from vernier.zoo import available_scales, cards, get_entry, list_models
+from vernier.zoo import available_scales, cards, get_entry, list_models, load_model
 
 Photo = Callable[..., np.ndarray]
 
@@ -70,7 +70,7 @@ def test_everything_but_the_pixels_is_kept(weights: dict[int, Path], photo: Phot
 def test_gray_runs_on_its_own_values(weights: dict[int, Path], photo: Photo) -> None:
     gray = photo(30, 40, 1)
     upscaler = Upscaler(weights[2], engine="torch")
-    network = upscaler._stages[0].network.module()
+    network, _ = load_model(weights[2])
     with torch.inference_mode():
         expected = network(torch.from_numpy(gray / 255.0).float().permute(2, 0, 1)[None])[0, 0]
     result = upscaler.upscale_array(gray)

@@ -1,9 +1,13 @@
-"""What executes a trained network: OpenVINO on CPUs, torch everywhere."""
+"""What executes a trained network: OpenVINO on CPUs, torch everywhere.
+
+Engines know networks only: float maps go in and come out. What makes maps of the pixels of a
+picture, of a cube with its guide or of the frames of a film stands above them.
+"""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,38 +15,53 @@ from numpy.typing import NDArray
 from vernier.errors import InputError
 from vernier.zoo.networks import Network
 
-__all__ = ["Engine", "EngineName", "Precision", "create_engine"]
+__all__ = ["Engine", "EngineName", "Precision", "choose_engine", "create_engine"]
 
 EngineName = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Engine(Protocol):
-    """Pixels in, pixels out; colour conversion and rounding happen inside.
+    """A network that is ready to run.
+
+    Any number of threads may run one engine at the same time; each gets the result of its own maps.
 
     Attributes:
         name: "torch" or "openvino", with the device where it is not the CPU.
+        device: the torch device that holds the maps while they are computed; "cpu" for OpenVINO.
+        precision: what the network is computed in.
+        bytes_per_pixel: memory that running takes at the worst moment for each pixel of the maps
+            that go in, an upper estimate.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
-    def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Upscale (H, W, C) to (H * scale, W * scale, C).
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16"]: ...
+
+    @property
+    def bytes_per_pixel(self) -> float: ...
+
+    def run(self, *maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network once.
 
         Args:
-            pixels: uint8, uint16, or float32 in [0, 1]; C is 1 (gray), 2 (gray and alpha),
-                3 (RGB) or 4 (RGB and alpha); any size from 1x1.
-            dtype: of the result, one of the same; values keep their meaning between black and
-                white, are clipped there and rounded to nearest (ties to even) if integer.
+            maps: for a picture one map (1, channels, H, W), values in [0, 1]; for a cube two, the
+                cube brought to the guide's size (1, bands, H, W) and the guide (1, guide channels,
+                H, W). Any size from 1x1.
+
+        Returns:
+            For a picture (1, channels, H * scale, W * scale); for a cube (1, bands, H, W), what is
+            to be added to the upsampled cube. An array of its own, nothing is clipped.
+
+        Raises:
+            MemoryError: the memory of the host or of the device does not suffice; the engine can
+                be run again, with smaller maps.
         """
-        ...
-
-    def precision(self, dtype: np.dtype[Any]) -> Literal["fp32", "bf16"]:
-        """What the network is computed in, for pixels of this type."""
-        ...
-
-    def bytes_per_pixel(self, channels: int) -> float:
-        """Memory that running one LR pixel takes at the worst moment, an upper estimate."""
         ...
 
 
@@ -52,14 +71,38 @@ def create_engine(
     """The engine by name; "auto" is OpenVINO on the CPU, torch on any other device.
 
     Args:
-        network: what to execute.
-        engine: "openvino" and "torch" insist.
-        precision: "auto" is bf16 where that is faster and measured harmless, else fp32.
-        device: a torch device; None is the CPU, or, for a network that needs torch anyway, a
-            CUDA device if there is one.
+        network: what to execute, for pictures or for cubes.
+        engine: "openvino" and "torch" insist; "auto" goes to torch where OpenVINO cannot convert.
+        precision: of the network; "auto" is fp32, for maps are as exact as float32.
+        device: a torch device; None is the CPU, or, for a picture's network that needs torch
+            anyway, a CUDA device if there is one.
 
     Raises:
         InputError: unknown engine, precision or device, or they do not go together.
+    """
+    kind, device = choose_engine(network, engine, precision, device)
+    precision = "bf16" if precision == "bf16" else "fp32"
+    if kind == "openvino":
+        from vernier.engines.openvino.conversion import ConversionError
+        from vernier.engines.openvino.engine import OpenVINOEngine
+
+        try:
+            return OpenVINOEngine(network, precision)
+        except ConversionError:
+            if engine == "openvino":
+                raise
+    from vernier.engines.pytorch import TorchEngine
+
+    return TorchEngine(network, precision, device)
+
+
+def choose_engine(
+    network: Network, engine: EngineName, precision: Precision, device: str | None
+) -> tuple[Literal["torch", "openvino"], str]:
+    """Which engine `create_engine` tries first, and on which torch device; the arguments are its.
+
+    Raises:
+        InputError: as `create_engine`, but for devices that torch does not find.
     """
     if engine not in ("auto", "torch", "openvino"):
         raise InputError(f"unknown engine {engine!r}; known: auto, torch, openvino")
@@ -70,20 +113,15 @@ def create_engine(
         raise InputError(f"the OpenVINO engine runs on the CPU, not on {device!r}: use torch")
     if engine == "openvino" and not find_spec("openvino"):
         raise InputError("the OpenVINO engine needs the package openvino: pip install openvino")
-    if engine == "auto" and network.arrays is None and device is None:
+    if engine == "auto" and device is None and _needs_torch(network):
         import torch
 
         on_cpu = not torch.cuda.is_available()
         device = "cpu" if on_cpu else "cuda"
     if engine == "openvino" or (engine == "auto" and on_cpu and find_spec("openvino")):
-        from vernier.engines.openvino.conversion import ConversionError
-        from vernier.upscaling.pixels.openvino import OpenVINOEngine
+        return "openvino", "cpu"
+    return "torch", device or "cpu"
 
-        try:
-            return OpenVINOEngine(network, precision)
-        except ConversionError:
-            if engine == "openvino":
-                raise
-    from vernier.upscaling.pixels.pytorch import TorchEngine
 
-    return TorchEngine(network, precision, device or "cpu")
+def _needs_torch(network: Network) -> bool:
+    return network.arrays is None and network.facts.colour != "cube"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vernier.engines import Engine, EngineName, Precision, create_engine
+from vernier.engines import EngineName, Precision
 from vernier.engines.tiles import (
     Tile,
     available_memory,
@@ -24,7 +24,9 @@ from vernier.errors import InputError
 from vernier.imaging.bicubic import resize_pixels, resized_length, to_pixels
 from vernier.io import Picture, read_picture, write_picture
 from vernier.upscaling.alpha import bleed
+from vernier.upscaling.pixels import PixelEngine, create_pixel_engine
 from vernier.upscaling.pixels.compose import CARRY_RADIUS
+from vernier.zoo.facts import Facts
 from vernier.zoo.networks import Network, networks_of
 from vernier.zoo.registry import DEFAULT_MODEL
 
@@ -45,18 +47,18 @@ _DTYPES = (np.uint8, np.uint16, np.float32)
 
 @dataclass(frozen=True)
 class _Stage:
-    network: Network
-    engine: Engine
+    facts: Facts
+    engine: PixelEngine
 
     @property
     def halo(self) -> int:
-        radius = self.network.facts.receptive_radius
+        radius = self.facts.receptive_radius
         return _GLOBAL_HALO if radius is None else max(radius, CARRY_RADIUS)
 
     def plan(self, height: int, width: int, side: int) -> list[Tile]:
-        network = self.network
-        if network.facts.receptive_radius is None:
-            return plan_blended_tiles(height, width, side, self.halo, network.facts.size_multiple)
+        facts = self.facts
+        if facts.receptive_radius is None:
+            return plan_blended_tiles(height, width, side, self.halo, facts.size_multiple)
         return plan_tiles(height, width, side, self.halo)
 
 
@@ -129,11 +131,11 @@ class Upscaler:
             loaded = {s: _with_exact_tiles(network, side) for s, network in loaded.items()}
             # What the engine is given is the whole picture.
             tile = None
-        engines = {s: create_engine(n, engine, precision, device) for s, n in loaded.items()}
-        self._stages = [_Stage(loaded[s], engines[s]) for s in chain]
+        engines = {s: create_pixel_engine(n, engine, precision, device) for s, n in loaded.items()}
+        self._stages = [_Stage(loaded[s].facts, engines[s]) for s in chain]
         self._tile = tile
         self._ensemble = ensemble
-        self.name = self._stages[0].network.name
+        self.name = loaded[chain[0]].name
         self.engine_name = self._stages[0].engine.name
         self.note = _note(self.name, scale, chain)
         self.approximate = False
@@ -191,7 +193,7 @@ class Upscaler:
             pixels = bleed(pixels)
         reached = 1
         for stage in self._stages:
-            reached *= stage.network.facts.scale
+            reached *= stage.facts.scale
             # What is processed further keeps more than eight bits on the way.
             between = np.dtype(np.uint16) if dtype == np.uint8 else dtype
             done = stage is self._stages[-1] and reached == self.scale
@@ -204,7 +206,7 @@ class Upscaler:
         self, stage: _Stage, pixels: NDArray[Any], dtype: np.dtype[Any], progress: Progress | None
     ) -> NDArray[Any]:
         height, width, channels = pixels.shape
-        scale, engine = stage.network.facts.scale, stage.engine
+        scale, engine = stage.facts.scale, stage.engine
         shape = (height * scale, width * scale, channels)
 
         def run(window: NDArray[Any]) -> NDArray[Any]:
@@ -235,7 +237,7 @@ class Upscaler:
                 if side < _SMALLEST_TILE:
                     raise InputError(f"out of memory even in tiles: {error}") from error
             else:
-                if stage.network.facts.receptive_radius is None and len(tiles) > 1:
+                if stage.facts.receptive_radius is None and len(tiles) > 1:
                     self.approximate = True
                 return result
 
@@ -291,7 +293,7 @@ def _memory_beside(shape: tuple[int, ...], dtype: np.dtype[Any]) -> float:
     return available - needed
 
 
-def _self_ensemble(engine: Engine, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _self_ensemble(engine: PixelEngine, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Mean of the upscaled flips and rotations, each turned back; rounded once."""
     total: NDArray[Any] = np.zeros((), np.float32)
     for turns in range(4):

@@ -37,7 +37,8 @@ def edsr(seed: int = 0) -> Any:
 
 def result(module: Any) -> np.ndarray:
     core = ov.Core()
-    converted = convert(networks_of(module)[2](), core)
+    network = networks_of(module)[2]()
+    converted = convert(network, network.module(), core)
     lr = np.linspace(0, 1, 3 * 20 * 30, dtype=np.float32).reshape(1, 3, 20, 30)
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     output: np.ndarray = core.compile_model(converted.graph, "CPU", settings)([lr])[0]
@@ -50,7 +51,7 @@ def test_a_network_is_traced_once_and_found_again(traced: list[str], tmp_path: P
     first = result(edsr())
     np.testing.assert_array_equal(result(edsr()), first)
     assert len(traced) == 1
-    assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".bin", ".xml"]
+    assert sorted(p.suffix for p in (tmp_path / "cache" / "graphs").iterdir()) == [".bin", ".xml"]
 
 
 def test_other_weights_and_other_sizes_are_other_networks(traced: list[str]) -> None:
@@ -77,11 +78,11 @@ def test_a_damaged_or_unwritable_cache_is_no_obstacle(
     traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = result(edsr())
-    (description,) = (tmp_path / "cache").glob("*.xml")
+    (description,) = (tmp_path / "cache" / "graphs").glob("*.xml")
     description.write_text("<net")
     np.testing.assert_array_equal(result(edsr()), first)
     for content in (b"", b"1234"):
-        (weights,) = (tmp_path / "cache").glob("*.bin")
+        (weights,) = (tmp_path / "cache" / "graphs").glob("*.bin")
         weights.write_bytes(content)
         np.testing.assert_array_equal(result(edsr()), first)
     (tmp_path / "file").write_text("")
@@ -96,8 +97,8 @@ def test_only_the_newest_are_kept(
     monkeypatch.setattr(conversion, "_KEPT", 2)
     for seed in range(4):
         result(edsr(seed))
-    assert len(list((tmp_path / "cache").glob("*.xml"))) == 2
-    assert len(list((tmp_path / "cache").glob("*.bin"))) == 2
+    assert len(list((tmp_path / "cache" / "graphs").glob("*.xml"))) == 2
+    assert len(list((tmp_path / "cache" / "graphs").glob("*.bin"))) == 2
 
 
 def test_what_others_did_with_torchscript_stays(traced: list[str]) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vernier.engines import create_engine
 from vernier.engines.openvino.conversion import ConversionError
+from vernier.engines.openvino.engine import computes_bf16
 from vernier.errors import InputError
 from vernier.imaging import imresize, rgb_to_ycbcr, ycbcr_to_rgb
 from vernier.upscaling import Upscaler
+from vernier.upscaling.pixels import create_pixel_engine
 from vernier.zoo import create_model, load_model
 from vernier.zoo.networks import networks_of
 
@@ -25,7 +27,7 @@ DTYPES = [np.uint8, np.uint16, np.float32]
 
 def engine(path: Path | nn.Module, name: str, precision: str = "fp32") -> Any:
     ((_, load),) = networks_of(path).items()
-    return create_engine(load(), name, precision, "cpu")  # type: ignore[arg-type]
+    return create_pixel_engine(load(), name, precision, "cpu")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino"])
@@ -105,7 +107,7 @@ def test_bf16_keeps_the_picture_itself_in_float32(weights: dict[int, Path], phot
 
 def test_auto_precision_is_bf16_for_eight_bit_sesr_alone(weights: dict[int, Path]) -> None:
     auto = engine(weights[2], "openvino", "auto")
-    native = "BF16" in auto._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    native = computes_bf16(ov.Core())
     assert auto.precision(np.dtype(np.uint8)) == ("bf16" if native else "fp32")
     assert auto.precision(np.dtype(np.uint16)) == "fp32"
     assert auto.precision(np.dtype(np.float32)) == "fp32"
@@ -191,7 +193,7 @@ def test_settings_that_do_not_go_together_are_refused(weights: dict[int, Path]) 
         (("torch", "auto", "abacus"), "abacus"),
     ):
         with pytest.raises(InputError, match=message):
-            create_engine(network, *wrong)  # type: ignore[arg-type]
+            create_pixel_engine(network, *wrong)  # type: ignore[arg-type]
 
 
 def test_an_integer_model_name_or_a_module_without_facts_is_refused() -> None:
@@ -229,9 +231,9 @@ _MEASURE = """
 import sys
 from pathlib import Path
 import numpy as np
-from vernier.engines import create_engine
+from vernier.upscaling.pixels import create_pixel_engine
 from vernier.zoo.networks import networks_of
-engine = create_engine(networks_of(sys.argv[1])[4](), sys.argv[2], "fp32", "cpu")
+engine = create_pixel_engine(networks_of(sys.argv[1])[4](), sys.argv[2], "fp32", "cpu")
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 engine.run(np.full((64, 64, 3), 99, np.uint8), np.dtype(np.uint8))

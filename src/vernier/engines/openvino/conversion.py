@@ -2,7 +2,8 @@
 
 Tracing and checking a large transformer takes longer than running it, and more memory. So the
 graphs of Vernier's own models are kept in a folder, under a hash of all that they were made from:
-the one named by VERNIER_CACHE, else ``vernier`` in the user's cache folder.
+``graphs`` in the one named by VERNIER_CACHE, else in ``vernier`` in the user's cache folder. Those
+that were used last stay.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import hashlib
 import json
 import mmap
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +29,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from vernier import __version__
+from vernier.engines.network import input_channels
 from vernier.engines.openvino import lookups
 from vernier.errors import InputError
 
@@ -39,9 +44,14 @@ __all__ = ["ConversionError", "Converted", "convert", "convert_module", "give_ba
 # A converted network must agree with torch this closely, at every size tried.
 _TOLERANCE = 1e-3
 # None is a multiple of another, and one is odd: a size that tracing froze does not fit both.
-_SIZES = ((24, 32), (37, 19))
+_SIZES: tuple[tuple[int, int], ...] = ((24, 32), (37, 19))
+# The same for networks that take whole windows only, in windows.
+_PARTS = ((2, 3), (3, 1))
 # Graphs that are kept; of HAT-L one takes 160 MB.
 _KEPT = 8
+# The tracer of torch has stores that are the process', not the thread's.
+_TRACING = Lock()
+_KEPT_NAME = re.compile(r"[0-9a-f]{64}\.xml")
 
 
 class ConversionError(InputError):
@@ -74,18 +84,30 @@ def give_back(weights: mmap.mmap | None) -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def convert(network: Network, core: ov.Core) -> Converted:
-    """The graph of a network for single pictures, (1, N, H, W) -> (1, N, H * scale, W * scale).
+def convert(network: Network, module: nn.Module, core: ov.Core) -> Converted:
+    """The graph of a network for single maps of every size.
+
+    Args:
+        network: what is known of it.
+        module: its `vernier.engines.network.executable`, on the CPU.
+        core: OpenVINO's.
 
     Raises:
-        ConversionError: see there.
+        ConversionError: the module cannot be converted, or the result is not the same function.
     """
     import torch
 
+    from vernier.engines.aligned import Aligned
+
+    facts, sizes = network.facts, _SIZES
+    if facts.colour == "cube":
+        multiple = facts.size_multiple
+        sizes = tuple((rows * multiple, columns * multiple) for rows, columns in _PARTS)
     generator = torch.Generator().manual_seed(0)
-    examples = [(torch.rand(1, network.facts.channels, *s, generator=generator),) for s in _SIZES]
-    module = network.module().cpu()
-    return convert_module(module, examples, core, network.name, model=module)
+    channels = input_channels(facts)
+    examples = [(torch.rand(1, channels, *size, generator=generator),) for size in sizes]
+    model = module.network if isinstance(module, Aligned) else module
+    return convert_module(module, examples, core, network.name, model=model)
 
 
 def convert_module(
@@ -106,40 +128,48 @@ def convert_module(
         model: what ``module`` runs.
 
     Raises:
-        ConversionError: see there.
+        ConversionError: the module cannot be converted, or the result is not the same function.
     """
     from vernier.models.layers import Model
 
     path = None
-    if isinstance(model, Model):
-        path = _cache_folder() / f"{_fingerprint(module, model)}.xml"
-        try:
-            return _read(path, core)
-        except (OSError, RuntimeError, ValueError):
-            pass
-    expected = _computed(module, examples, name)
-
-    def trace() -> ov.Model:
-        return _traced(module, examples[0], name)
-
-    def check(converted: Converted) -> None:
+    if isinstance(model, Model) and _is_ours(model):
+        path = _graphs_folder() / f"{_fingerprint(module, model)}.xml"
+    with _TRACING:
+        if path is not None:
+            with suppress(OSError, RuntimeError, ValueError):  # None was kept, or it is damaged.
+                found = _read(path, core)
+                with suppress(OSError):
+                    os.utime(path)
+                return found
+        expected = _computed(module, examples, name)
+        graph: ov.Model | None = _traced(module, examples[0], name)
+        if path is not None:
+            with suppress(OSError, RuntimeError):  # It serves without being kept.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with TemporaryDirectory(dir=path.parent) as folder:
+                    draft = Path(folder) / path.name
+                    ov.save_model(graph, draft, compress_to_fp16=False)
+                    # Checked as it is read from there: what was traced takes more memory.
+                    graph = None
+                    _check(_read(draft, core), examples, expected, core, name)
+                    _keep(draft, path)
+                return _read(path, core)
+        converted = Converted(graph or _traced(module, examples[0], name))
         _check(converted, examples, expected, core, name)
-
-    if path is not None:
-        try:
-            return _kept(trace, check, path, core)
-        except (OSError, RuntimeError, ValueError):
-            pass  # It serves without being kept.
-    converted = Converted(trace())
-    check(converted)
-    return converted
+        return converted
 
 
-def _cache_folder() -> Path:
+def _graphs_folder() -> Path:
     named = os.environ.get("VERNIER_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernier"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernier"
+    return (Path(named) if named else base) / "graphs"
+
+
+def _is_ours(model: nn.Module) -> bool:
+    """Whether all its code is Vernier's or torch's: the fingerprint says nothing of other code."""
+    homes = {type(module).__module__.partition(".")[0] for module in model.modules()}
+    return homes <= {"vernier", "torch"}
 
 
 def _fingerprint(module: nn.Module, model: Model) -> str:
@@ -171,29 +201,27 @@ def _read(path: Path, core: ov.Core) -> Converted:
     return Converted(core.read_model(path.read_text(encoding="utf-8"), tensor), weights)
 
 
-def _kept(
-    trace: Callable[[], ov.Model], check: Callable[[Converted], None], path: Path, core: ov.Core
-) -> Converted:
-    """The graph as it lies in the cache.
+def _keep(draft: Path, path: Path) -> None:
+    """Move a graph to its place, and remove what was not used for longest.
 
-    It is checked as it is read from there: what was traced takes more memory, and is gone by then.
+    Another process may do the same at the same time: both then move the same graph there. Nothing
+    is touched that another program may have left in the folder.
 
     Raises:
-        OSError, RuntimeError, ValueError: none can be kept there.
+        OSError: it cannot be moved.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        ov.save_model(trace(), draft, compress_to_fp16=False)
-        check(_read(draft, core))
-        # The description comes last: with it the graph is there.
-        for suffix in (".bin", ".xml"):
-            draft.with_suffix(suffix).replace(path.with_suffix(suffix))
-    newest_first = sorted(path.parent.glob("*.xml"), key=lambda p: -p.stat().st_mtime)
-    for old in newest_first[_KEPT:]:
-        old.unlink(missing_ok=True)
-        old.with_suffix(".bin").unlink(missing_ok=True)
-    return _read(path, core)
+    # The description comes last: with it the graph is there.
+    for suffix in (".bin", ".xml"):
+        draft.with_suffix(suffix).replace(path.with_suffix(suffix))
+    used: dict[Path, float] = {}
+    for file in path.parent.glob("*.xml"):
+        with suppress(OSError):  # Removed by another process.
+            if _KEPT_NAME.fullmatch(file.name):
+                used[file] = file.stat().st_mtime
+    for old in sorted(used, key=lambda file: -used[file])[_KEPT:]:
+        for suffix in (".xml", ".bin"):
+            with suppress(OSError):
+                old.with_suffix(suffix).unlink()
 
 
 def _computed(

@@ -11,6 +11,7 @@ import math
 import mmap
 from collections.abc import Callable
 from itertools import accumulate
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
+from vernier.devices import memory_errors
 from vernier.engines.openvino.conversion import Converted, give_back
 from vernier.engines.openvino.lookups import feed_lookups
 from vernier.engines.tiles import cut_evenly
@@ -43,6 +45,10 @@ def compile_network(
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """The network on the CPU, tuned for latency: (1, C, H, W) -> (1, N, H', W').
 
+    Any number of threads may call what is returned, each gets an array of its own; one computes at
+    a time, on all cores, so that the memory is that of one. Where that does not suffice, the call
+    raises a MemoryError and lets go of what it took.
+
     In bf16 the reconstruction stays in float32: there the features become the picture, and what is
     rounded is seen. It is a small part of the work.
 
@@ -53,18 +59,18 @@ def compile_network(
     weights = converted.weights
     in_strips = reconstruction is not None and reconstruction.radius is not None
     if precision == "fp32" and not in_strips:
-        run = _Part(converted.graph.clone(), core, "f32", weights)
-        return lambda x: run([x])[0]
-    body, tail = _cut(converted.graph, reconstruction.layer if reconstruction else None)
-    tail_bytes = activation_bytes(tail) if in_strips else 0.0
-    run_tail = _Part(tail, core, "f32", weights)
-    if not body.get_results():
-        return lambda x: run_tail([x])[0]
-    hint = "f32" if precision == "fp32" else "bf16"
-    run_body = _Part(body, core, hint, weights)
+        whole = _Part(converted.graph.clone(), core, "f32", weights)
+        return _Guarded(lambda x: whole([x])[0], [whole])
+    graphs = _cut(converted.graph, reconstruction.layer if reconstruction else None)
+    tail_bytes = activation_bytes(graphs[1]) if in_strips else 0.0
+    tail = _Part(graphs[1], core, "f32", weights)
+    if not graphs[0].get_results():
+        return _Guarded(lambda x: tail([x])[0], [tail])
+    body = _Part(graphs[0], core, "f32" if precision == "fp32" else "bf16", weights)
     if reconstruction is None or reconstruction.radius is None:
-        return lambda x: run_tail([x, *run_body([x])])[0]
-    return _InStrips(run_body, run_tail, tail_bytes, reconstruction.radius, size_multiple)
+        return _Guarded(lambda x: tail([x, *body([x])])[0], [body, tail])
+    strips = _InStrips(body, tail, tail_bytes, reconstruction.radius, size_multiple)
+    return _Guarded(strips, [body, tail])
 
 
 def activation_bytes(graph: ov.Model) -> float:
@@ -105,10 +111,10 @@ def activation_bytes(graph: ov.Model) -> float:
 
 
 class _Part:
-    """A graph on the CPU; it takes the graph.
+    """A graph on the CPU; it takes the graph. For one thread at a time.
 
     The first size is compiled for itself, and so is a new one that is large; small ones that follow
-    share one graph that is for all sizes.
+    share one graph that is for all sizes. What is returned is overwritten by the next call.
     """
 
     def __init__(
@@ -134,6 +140,11 @@ class _Part:
             self._own_request = None
             give_back(self._weights)
 
+    def forget(self) -> None:
+        """Give back all that was compiled."""
+        self._sizes = self._own = self._own_request = self._shared_request = None
+        give_back(self._weights)
+
     def _request(self, sizes: list[ov.PartialShape]) -> ov.InferRequest:
         if self._own is None or sizes != self._sizes:
             height, width = (side.get_length() for side in list(sizes[0])[-2:])
@@ -157,7 +168,10 @@ class _Part:
 
 
 class _InStrips:
-    """A body, and a reconstruction that takes what the body puts out in strips, to save memory."""
+    """A body, and a reconstruction that takes what the body puts out in strips, to save memory.
+
+    For one thread at a time, as its parts are.
+    """
 
     def __init__(
         self, body: _Part, tail: _Part, tail_bytes: float, radius: int, multiple: int
@@ -187,6 +201,30 @@ class _InStrips:
             result = np.concatenate(parts, axis=2)
         cropped: NDArray[np.float32] = result[..., : height * scale, : width * scale]
         return cropped
+
+
+class _Guarded:
+    """What threads may call: they take turns, and what they get is theirs.
+
+    Args:
+        run: gives an array that the next call may overwrite.
+        parts: what it runs; they give back their memory if it does not suffice.
+    """
+
+    def __init__(
+        self, run: Callable[[NDArray[np.float32]], NDArray[np.float32]], parts: list[_Part]
+    ) -> None:
+        self._run, self._parts = run, parts
+        self._lock = Lock()
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        with self._lock, memory_errors():
+            try:
+                return self._run(x).copy()
+            except (RuntimeError, MemoryError):
+                for part in self._parts:
+                    part.forget()
+                raise
 
 
 def _cut(graph: ov.Model, reconstruction: str | None) -> tuple[ov.Model, ov.Model]:

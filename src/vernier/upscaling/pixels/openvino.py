@@ -1,15 +1,15 @@
-"""OpenVINO: the fast path on CPUs, one graph from pixels to pixels.
+"""OpenVINO: pixel arithmetic as a graph, the fast path on CPUs.
 
 Colour conversion, bicubic chroma, rounding and interleaving are part of a SESR's graph: in numpy
 they would cost more than the network. It is built from its arrays alone: torch is never imported.
-Any other module is traced by torch and converted, and runs beside that graph, so that in bfloat16
-only the network is rounded, and not the picture around it.
+Any other network runs beside that graph, so that in bfloat16 only the network is rounded, and not
+the picture around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -17,109 +17,148 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as op
 
-from vernier.engines.openvino.conversion import convert
-from vernier.engines.openvino.execution import activation_bytes, compile_network
+from vernier.devices import memory_errors
+from vernier.engines import Engine, Precision
+from vernier.engines.openvino.engine import computes_bf16
+from vernier.engines.openvino.sesr import Body, convolve, sesr_body
 from vernier.imaging.bicubic import peak_value
-from vernier.upscaling.pixels.compose import CARRY_RADIUS, Composition, composition
+from vernier.upscaling.pixels.compose import CARRY_RADIUS, composition
+from vernier.zoo.facts import Facts
 from vernier.zoo.networks import Network
 
-__all__ = ["OpenVINOEngine"]
+__all__ = ["BesidePixelGraph", "FusedSESR"]
 
-# (1, N, H, W) in [0, 1] -> output phases (1, N * scale**2, H, W), ordered as pixel shuffle wants.
-_Body = Callable[[Any], Any]
+# Channels, type of the pixels and of the result: each has a graph.
+_Key = tuple[int, np.dtype[Any], np.dtype[Any]]
 
 
-class OpenVINOEngine:
-    """OpenVINO on the CPU, tuned for latency; height and width stay dynamic.
+class FusedSESR:
+    """A SESR and the pixel arithmetic as one graph; height and width stay open.
+
+    A `vernier.upscaling.pixels.PixelEngine`: any number of threads may run it. They take turns,
+    each on all cores, so that the memory is that of one.
 
     Args:
-        network: what to execute.
-        precision: "bf16" computes in bfloat16 and sums in float32: of a SESR the convolutions
-            between the first and the long residual, of another network everything; "auto" does so
-            for 8-bit pictures on CPUs with bfloat16 instructions, if the network's loss was
-            measured (below 0.01 dB).
-
-    Raises:
-        ConversionError: see `vernier.engines.openvino.conversion.convert`.
+        network: a SESR, given by its arrays.
+        precision: "bf16" computes the convolutions between the first and the long residual in
+            bfloat16 and sums in float32; "auto" does so for 8-bit pictures on CPUs with bfloat16
+            instructions, if the network's loss was measured (below 0.01 dB).
     """
 
     name = "openvino"
+    device = "cpu"
 
-    def __init__(self, network: Network, precision: Literal["auto", "fp32", "bf16"]) -> None:
-        self._network, self._precision = network, precision
+    def __init__(self, network: Network, precision: Precision) -> None:
+        assert network.arrays is not None
+        self._arrays, self._facts, self._precision = network.arrays, network.facts, precision
+        self._features = network.activation_bytes()
         self._core = ov.Core()
-        self._native_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._compiled: dict[tuple[int, np.dtype[Any], np.dtype[Any]], ov.InferRequest] = {}
-        self._networks: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {}
-        if network.arrays is None:
-            self._converted = convert(network, self._core)
+        self._native_bf16 = computes_bf16(self._core)
+        self._graphs = _PixelGraphs(self._core, self._graph)
 
     def precision(self, dtype: np.dtype[Any]) -> Literal["fp32", "bf16"]:
         if self._precision != "auto":
             return self._precision
-        harmless = self._network.facts.is_harmless("bf16") and dtype == np.uint8
+        harmless = self._facts.is_harmless("bf16") and dtype == np.uint8
         return "bf16" if harmless and self._native_bf16 else "fp32"
 
     def bytes_per_pixel(self, channels: int) -> float:
-        # The picture, the carried phases, the composed phases and two integer copies of them.
-        pictures = 4 * channels * (2 + 3 * self._network.facts.scale**2)
-        return self._activation_bytes + pictures
-
-    @cached_property
-    def _activation_bytes(self) -> float:
-        measured = self._network.activation_bytes()
-        if self._network.arrays is not None:
-            return measured
-        return max(measured, activation_bytes(self._converted.graph))
+        return self._features + _picture_bytes(channels, self._facts.scale)
 
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        edge = ((CARRY_RADIUS, CARRY_RADIUS), (CARRY_RADIUS, CARRY_RADIUS), (0, 0))
-        mirrored = np.pad(pixels, edge, mode="symmetric")
+        return self._graphs.run(pixels, dtype)
+
+    def _graph(self, key: _Key) -> ov.Model:
+        body = sesr_body(self._arrays, bf16=self.precision(key[1]) == "bf16")
+        return _pixel_graph(body, self._facts, *key)
+
+
+class BesidePixelGraph:
+    """An engine of the CPU, and beside it the pixel arithmetic as a graph.
+
+    A `vernier.upscaling.pixels.PixelEngine`: any number of threads may run it.
+
+    Args:
+        facts: of the network.
+        engine: what runs it.
+        for_bytes: what runs it for 8-bit pictures; None = ``engine`` does.
+    """
+
+    device = "cpu"
+
+    def __init__(self, facts: Facts, engine: Engine, for_bytes: Engine | None = None) -> None:
+        self.name = engine.name
+        self._facts, self._engine, self._for_bytes = facts, engine, for_bytes or engine
+        self._graphs = _PixelGraphs(ov.Core(), lambda key: _pixel_graph(None, facts, *key))
+
+    def precision(self, dtype: np.dtype[Any]) -> Literal["fp32", "bf16"]:
+        return self._engine_for(dtype).precision
+
+    def bytes_per_pixel(self, channels: int) -> float:
+        return self._engine.bytes_per_pixel + _picture_bytes(channels, self._facts.scale)
+
+    def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        mix = composition(pixels.shape[2], self._facts.colour, self._facts.scale)
+        matrix = mix.input_matrix / np.float32(peak_value(pixels.dtype))
+        with memory_errors():
+            lr = np.einsum("nc,hwc->nhw", matrix, pixels, dtype=np.float32, optimize=True)
+            lr = (lr + mix.input_offset[:, None, None])[None]
+            return self._graphs.run(pixels, dtype, self._engine_for(pixels.dtype).run(lr))
+
+    def _engine_for(self, dtype: np.dtype[Any]) -> Engine:
+        return self._for_bytes if dtype == np.uint8 else self._engine
+
+
+class _PixelGraphs:
+    """Compiled graphs from pixels to pixels, one for each kind of picture.
+
+    Threads take turns; what they get is theirs.
+    """
+
+    def __init__(self, core: ov.Core, make: Callable[[_Key], ov.Model]) -> None:
+        self._core, self._make = core, make
+        self._requests: dict[_Key, ov.InferRequest] = {}
+        self._lock = Lock()
+
+    def run(
+        self, pixels: NDArray[Any], dtype: np.dtype[Any], *maps: NDArray[np.float32]
+    ) -> NDArray[Any]:
+        """Pixels (H, W, C), and what else the graph reads -> (H * scale, W * scale, C).
+
+        Raises:
+            MemoryError: the memory does not suffice; what was compiled has been given back.
+        """
         key = (pixels.shape[2], pixels.dtype, np.dtype(dtype))
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(*key)
-        request = self._compiled[key]
-        inputs = [mirrored]
-        if self._network.arrays is None:
-            inputs.append(self._run_network(pixels))
-        request.infer(inputs, share_inputs=True)
-        result: NDArray[Any] = request.get_output_tensor().data.copy()
+        edge = ((CARRY_RADIUS, CARRY_RADIUS), (CARRY_RADIUS, CARRY_RADIUS), (0, 0))
+        with memory_errors():
+            mirrored = np.pad(pixels, edge, mode="symmetric")
+            with self._lock:
+                try:
+                    if key not in self._requests:
+                        self._requests[key] = self._compile(key)
+                    request = self._requests[key]
+                    request.infer([mirrored, *maps], share_inputs=True)
+                    result: NDArray[Any] = request.get_output_tensor().data.copy()
+                except (RuntimeError, MemoryError):
+                    self._requests.clear()
+                    raise
         return result
 
-    def _run_network(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """(H, W, C) pixels -> the network's (1, N, H * scale, W * scale)."""
-        precision = self.precision(pixels.dtype)
-        if precision not in self._networks:
-            self._networks[precision] = compile_network(
-                self._converted,
-                self._core,
-                precision,
-                self._network.facts.reconstruction,
-                self._network.facts.size_multiple,
-            )
-        mix = composition(pixels.shape[2], self._network.facts.colour, self._network.facts.scale)
-        matrix = mix.input_matrix / np.float32(peak_value(pixels.dtype))
-        lr = np.einsum("nc,hwc->nhw", matrix, pixels, dtype=np.float32, optimize=True)
-        return self._networks[precision]((lr + mix.input_offset[:, None, None])[None])
-
-    def _compile(
-        self, channels: int, dtype_in: np.dtype[Any], dtype_out: np.dtype[Any]
-    ) -> ov.InferRequest:
-        body = None
-        if self._network.arrays is not None:
-            body = _sesr(self._network.arrays, bf16=self.precision(dtype_in) == "bf16")
-        mix = composition(channels, self._network.facts.colour, self._network.facts.scale)
-        graph = _pixel_graph(body, mix, channels, self._network.facts.scale, dtype_in, dtype_out)
+    def _compile(self, key: _Key) -> ov.InferRequest:
         # Everything stays in float32 except what the graph itself declares to be bfloat16.
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        return self._core.compile_model(graph, "CPU", settings).create_infer_request()
+        return self._core.compile_model(self._make(key), "CPU", settings).create_infer_request()
+
+
+def _picture_bytes(channels: int, scale: int) -> float:
+    """The picture, the carried phases, the composed phases and two integer copies of them."""
+    return 4.0 * channels * (2 + 3 * scale**2)
 
 
 def _pixel_graph(
-    body: _Body | None,
-    mix: Composition,
+    body: Body | None,
+    facts: Facts,
     channels: int,
-    scale: int,
     dtype_in: np.dtype[Any],
     dtype_out: np.dtype[Any],
 ) -> ov.Model:
@@ -127,6 +166,8 @@ def _pixel_graph(
 
     Without a ``body`` the network's own output (1, N, H * scale, W * scale) is a second input.
     """
+    scale = facts.scale
+    mix = composition(channels, facts.colour, scale)
     r, phases = CARRY_RADIUS, scale**2
     pixels = op.parameter([-1, -1, channels], dtype_in)
     image = op.transpose(op.unsqueeze(op.convert(pixels, "f32"), 0), [0, 3, 1, 2])
@@ -138,17 +179,17 @@ def _pixel_graph(
         inputs.append(op.parameter([1, mix.input_matrix.shape[0], -1, -1], np.float32))
         network = op.space_to_depth(inputs[1], "depth_first", scale)
     else:
-        lr = _conv(inner, mix.input_matrix[:, :, None, None] / white_in)
+        lr = convolve(inner, mix.input_matrix[:, :, None, None] / white_in)
         network = body(op.add(lr, mix.input_offset[None, :, None, None]))
     # One 1x1 convolution spreads the network's phases to those of every colour, which are ordered
     # (dy, dx, c), so that interleaving them below moves rows of scale * C neighbours.
     spread = np.einsum("cn,pq->pcnq", mix.output_matrix, np.eye(phases))
     spread = spread.reshape(phases * channels, -1, 1, 1) * white_out
-    result = _conv(network, spread)
+    result = convolve(network, spread)
     offset = np.tile(mix.output_offset, phases)[None, :, None, None] * white_out
     if mix.carry is not None:
         kernel = mix.carry.transpose(1, 2, 0, 3, 4, 5).reshape(-1, channels, 2 * r + 1, 2 * r + 1)
-        result = op.add(result, _conv(image, kernel * (white_out / white_in)))
+        result = op.add(result, convolve(image, kernel * (white_out / white_in)))
     result = op.add(result, offset.astype(np.float32))
     if np.issubdtype(dtype_out, np.integer):
         result = op.round(result, "half_to_even")
@@ -168,44 +209,3 @@ def _pixel_graph(
 
 def _int64(value: int) -> Any:
     return op.constant(np.array([value], np.int64))
-
-
-def _conv(x: Any, kernel: NDArray[Any], *, padding: int = 0, dtype: Any = np.float32) -> Any:
-    weight = op.constant(kernel.astype(np.float32), dtype)
-    return op.convolution(x, weight, [1, 1], [padding, padding], [padding, padding], [1, 1])
-
-
-def _sesr(arrays: Mapping[str, NDArray[Any]], *, bf16: bool) -> _Body:
-    """`vernier.models.sesr.SESR.forward` up to the pixel shuffle, from its deployed arrays.
-
-    With ``bf16`` only the layers between the first convolution and the long input residual are in
-    bfloat16: they carry the detail to be added, not the picture, which keeps its float32.
-    """
-    dtype = ov.Type.bf16 if bf16 else ov.Type.f32
-
-    def conv(x: Any, name: str, dtype: Any) -> Any:
-        kernel = arrays[f"{name}.weight"]
-        y = _conv(x, kernel, padding=kernel.shape[-1] // 2, dtype=dtype)
-        bias = arrays.get(f"{name}.bias")
-        return y if bias is None else op.add(y, op.constant(bias[None, :, None, None], dtype))
-
-    def body(lr: Any) -> Any:
-        first = conv(op.subtract(lr, np.float32(0.5)), "first", ov.Type.f32)
-        if bf16:
-            first = op.convert(first, dtype)
-        features = first
-        layer = 0
-        while f"body.{layer}.weight" in arrays:
-            features = conv(features, f"body.{layer}", dtype)
-            slopes = arrays.get(f"activations.{layer}.weight")
-            if slopes is None:
-                features = op.relu(features)
-            else:
-                features = op.prelu(features, op.constant(slopes, dtype))
-            layer += 1
-        detail = conv(op.add(features, first), "last", dtype)
-        if bf16:
-            detail = op.convert(detail, ov.Type.f32)
-        return op.clamp(op.add(detail, lr), 0.0, 1.0)
-
-    return body
