@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from vernier.errors import MissingPackageError
 
@@ -47,6 +44,12 @@ def install_command(extra: str) -> str:
     That is the checkout, the folder or the wheel it was installed from, the repository, or the
     package index. Where none of them can be told, the packages are named.
     """
+    # Only where something is missing, so that importing Vernier costs nothing.
+    import json
+    from importlib import metadata
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
     try:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:

@@ -14,7 +14,6 @@ from rich.markup import escape
 from vernier.cli.app import app, stderr
 from vernier.cli.options import AxesOption
 from vernier.errors import InputError
-from vernier.io.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +101,7 @@ def explain(
     from vernier.explanation.lam import Window
     from vernier.explanation.lam import explain as explain_window
     from vernier.explanation.strip import record, strip
+    from vernier.io.files import write_whole
     from vernier.zoo.contestants import load_contestants
 
     given = [Window.parse(text) for text in windows or []]

@@ -1,0 +1,147 @@
+"""What ``import vernier`` offers: complete, cheap to import, stable, typed, with examples."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import vernier
+
+PACKAGE = Path(vernier.__file__).parent
+# Rooms of the package: what lies in it as a file or a folder of code.
+ROOMS = {
+    path.stem
+    for path in PACKAGE.iterdir()
+    if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").exists())
+}
+NAMES = sorted(set(vernier.__all__) - ROOMS)
+
+TASKS = {"upscale", "evaluate", "explain"}
+TYPED = """
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import vernier
+from vernier import InputError, Picture, read_picture, write_picture
+
+upscaler: vernier.Upscaler = vernier.Upscaler("sesr-m5", scale=2, tile="auto")
+enlarged = upscaler.upscale_array(np.zeros((8, 9, 3), np.uint8))
+names: list[str] = vernier.list_models()
+picture: Picture = read_picture("a.png")
+write_picture(picture.with_pixels(enlarged), Path("b.png"))
+vernier.upscale("a.png", "b.png", scale=2)
+cube: vernier.Cube = vernier.read_cube("c.h5", peak=1.0, wavelengths=[400.0, 500.0])
+vernier.write_cube(cube, Path("d.h5"))
+model, card = vernier.load_model("sesr-m5", scale=2)
+licence: str = card.licence
+smaller = vernier.imaging.imresize(torch.zeros(3, 8, 8), 0.5)
+decibels: float = vernier.metrics.psnr(smaller, smaller, crop=0).item()
+trained: torch.nn.Module = vernier.create_model("sesr-m3", scale=2)
+lines: list[str] = [str(error) for error in (InputError("no"), vernier.MissingPackageError("no"))]
+"""
+
+
+def python(code: str) -> str:
+    """What a fresh process prints."""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_every_room_and_every_name_is_there() -> None:
+    rooms = {name for name in vernier.__all__ if isinstance(getattr(vernier, name), ModuleType)}
+    assert rooms == ROOMS
+    assert {name for name in NAMES if callable(getattr(vernier, name))} == set(NAMES)
+    assert set(NAMES) >= TASKS
+    assert set(vernier.__all__) <= set(dir(vernier))
+    assert vernier.__all__ == sorted(vernier.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'upscal'"):
+        vernier.upscal  # noqa: B018
+
+
+def test_no_name_is_also_a_room() -> None:
+    """Importing a room sets it as an attribute, over whatever function had its name."""
+    assert not set(NAMES) & ROOMS
+    assert not set(NAMES) & {path.stem for path in PACKAGE.iterdir()}
+
+
+def test_names_are_the_same_whatever_was_imported_first() -> None:
+    every = sorted(
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for path in PACKAGE.rglob("*.py")
+        if path.stem != "__main__"
+    )
+    code = """
+import importlib, sys
+import vernier
+modules = {modules!r}
+before = {{name: getattr(vernier, name) for name in {names!r}}} if {first} else {{}}
+for module in modules:
+    importlib.import_module(module)
+for name in {names!r}:
+    found = getattr(vernier, name)
+    assert before.get(name, found) is found, name
+    print(name, type(found).__name__, getattr(found, "__module__", ""), found.__name__)
+"""
+    names = list(vernier.__all__)
+    told = {
+        python(code.format(modules=modules, names=names, first=first))
+        for modules, first in ((every, False), (every[::-1], False), (every, True))
+    }
+    assert len(told) == 1
+
+
+def test_importing_costs_nothing() -> None:
+    code = """
+import sys
+before = set(sys.modules)
+import vernier
+print(*sorted(set(sys.modules) - before))
+"""
+    others = {name for name in python(code).split() if name.partition(".")[0] != "vernier"}
+    assert {name.partition(".")[0] for name in others} <= sys.stdlib_module_names
+    assert not others & {"urllib.request", "json", "inspect", "asyncio", "logging"}
+
+
+def test_the_helps_of_the_command_line_import_nothing_heavy() -> None:
+    code = """
+import sys
+from vernier.cli import main
+sys.argv = ["vernier", "--help"]
+try:
+    main()
+except SystemExit as stopped:
+    assert not stopped.code
+print("LOADED", *sys.modules)
+"""
+    loaded = python(code).partition("LOADED")[2].split()
+    assert "typer" in loaded
+    heavy = {"numpy", "pyvips", "torch", "openvino", "PIL", "scipy", "h5py", "yaml", "pydantic"}
+    assert not heavy & set(loaded)
+
+
+def test_a_users_script_passes_a_strict_type_check(tmp_path: Path) -> None:
+    assert (PACKAGE / "py.typed").exists()
+    script = tmp_path / "script.py"
+    script.write_text(TYPED)
+    (tmp_path / "mypy.ini").write_text("[mypy]\nfollow_imports = silent\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "mypy.ini", "script.py"]
+
+    def check() -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"MYPYPATH": str(PACKAGE.parent)}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    run = check()
+    assert run.returncode == 0, run.stdout
+    script.write_text(TYPED + "vernier.upscal('a.png', 'b.png')\nnames.append(upscaler.scale)\n")
+    run = check()
+    assert run.stdout.count("error:") == 2, run.stdout
