@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +17,18 @@ import scipy.io
 import tifffile
 from spectral.io import envi
 
+from vernier.errors import MissingPackageError
 from vernier.io import cubes
-from vernier.io.cubes import Cube, CubeError, find_cubes, read_cube, write_cube
+from vernier.io.cubes import (
+    CUBE_SUFFIXES,
+    FORMATS,
+    WRITTEN_SUFFIXES,
+    Cube,
+    CubeError,
+    find_cubes,
+    read_cube,
+    write_cube,
+)
 from vernier.io.pictures import Picture, write_picture
 
 WAVELENGTHS = (412.5, 550.0, 671.25, 700.0, 900.0)
@@ -361,11 +375,8 @@ def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_missing_library_gets_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(cubes, "import_module", absent)
-    with pytest.raises(CubeError, match=r"h5py is needed for this file; pip install 'vernier\[hsi"):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingPackageError, match="needs the package h5py: pip install"):
         read_cube(shutil.copy(__file__, tmp_path / "cube.h5"))
 
 
@@ -381,10 +392,176 @@ def test_scenes_one_level_deeper_are_found(tmp_path: Path) -> None:
 def test_a_full_disk_under_hdf5_gets_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(*_: object) -> None:
+    def fill(*_: object, **__: object) -> None:
         raise RuntimeError("Can't decrement id ref count (unable to extend file)")
 
-    monkeypatch.setattr("vernier.io.cubes._write_hdf5", fill)
+    monkeypatch.setattr(h5py.File, "create_dataset", fill)
     with pytest.raises(CubeError, match=r"cannot be written .*unable to extend"):
         write_cube(Cube(np.zeros((3, 4, 5)), 1.0), tmp_path / "cube.h5")
     assert not list(tmp_path.iterdir())
+
+
+# --- one table of formats
+
+
+def test_the_table_decides_what_is_read_written_and_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(FORMATS) == CUBE_SUFFIXES
+    assert {".h5", ".mat", ".npz", ".npy", ".tif", ".hdr", ""} <= set(WRITTEN_SUFFIXES)
+    for suffix in CUBE_SUFFIXES:
+        (tmp_path / f"cube{suffix}").write_bytes(b"no cube")
+    found = {path.suffix for path in find_cubes(tmp_path)}
+    assert found == {suffix for suffix, form in FORMATS.items() if form.listed}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CubeError, match=r"for files that end in h5, .*hdr\)"):
+        find_cubes(tmp_path / "empty")
+
+
+def test_hidden_files_and_folders_are_no_cubes(shared: Path, tmp_path: Path) -> None:
+    cave = shared / "cases/mac-dotfiles/cave"
+    assert find_cubes(cave) == [cave / "toy_ms"]
+    assert read_cube(cave / "toy_ms").bands == 12
+    for name in ("a.npy", "._a.npy"):
+        np.save(tmp_path / name, make_values())
+    (tmp_path / "folder.npy").mkdir()
+    write_bands(tmp_path / ".trash", "band_", 3)
+    write_bands(tmp_path / "scene", "band_", 3)
+    (tmp_path / "scene" / "band_04.png").mkdir()
+    assert find_cubes(tmp_path) == [tmp_path / "a.npy", tmp_path / "scene"]
+    assert read_cube(tmp_path / "scene").bands == 3
+    deeper = tmp_path / "deeper"
+    (deeper / ".hidden").mkdir(parents=True)
+    np.save(deeper / ".hidden" / "a.npy", make_values())
+    with pytest.raises(CubeError, match="no cubes in it"):
+        find_cubes(deeper)
+
+
+# --- cubes of one band
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.mat", "a.npz", "a.npy", "a.tif", "a.hdr", "a"])
+@pytest.mark.parametrize("shape", [(1, 8, 9), (1, 8, 8), (1, 1, 9), (5, 1, 9), (5, 8, 1)])
+def test_single_bands_rows_and_columns_come_back(
+    name: str, shape: tuple[int, int, int], tmp_path: Path
+) -> None:
+    cube = Cube(make_values("uint16", shape), 65535.0, WAVELENGTHS[: shape[0]], METADATA)
+    write_cube(cube, tmp_path / name)
+    back = read_cube(tmp_path / name, axes="chw" if name == "a.npy" else None)
+    np.testing.assert_array_equal(back.values, cube.values)
+    if name != "a.npy":
+        assert back.wavelengths == cube.wavelengths
+        assert back.peak == cube.peak
+    assert find_cubes(tmp_path / name) == [tmp_path / name]
+
+
+def test_a_tiff_with_one_band_is_a_cube(shared: Path) -> None:
+    cube = read_cube(shared / "cases/hsi-pan-int16-single-band/pan.tif")
+    assert cube.bands == 1
+
+
+def test_a_thin_array_does_not_stand_beside_a_cube(tmp_path: Path) -> None:
+    values = make_values("uint8", (5, 6, 6))
+    np.savez(tmp_path / "a.npz", cube=values, mask=values[:1])
+    np.testing.assert_array_equal(read_cube(tmp_path / "a.npz").values, values)
+    np.savez(tmp_path / "b.npz", one=values[:1], other=values[1:2])
+    with pytest.raises(CubeError, match=r"one \(1x6x6\), other \(1x6x6\); name one with --key"):
+        read_cube(tmp_path / "b.npz")
+
+
+# --- files that are not what their names say
+
+
+def test_numpy_files_are_told_by_their_contents(tmp_path: Path) -> None:
+    values = make_values()
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, values)
+    with (tmp_path / "archive.npy").open("wb") as file:
+        np.savez(file, cube=values, axes="chw")
+    for name in ("array.npz", "archive.npy"):
+        np.testing.assert_array_equal(read_cube(tmp_path / name, axes="chw").values, values)
+
+
+def test_archives_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", cube=make_values("uint8", (5, 6, 6)))
+    opened = []
+    load = np.load
+
+    def remember(*args: object, **kwargs: object) -> object:
+        opened.append(load(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr(np, "load", remember)
+    read_cube(tmp_path / "a.npz")
+    assert opened[0].zip is None
+
+
+def test_names_by_time_are_no_row_of_bands(shared: Path) -> None:
+    tracemalloc.start()
+    try:
+        for name in ("d_ts", "d_ts2"):
+            with pytest.raises(CubeError, match=r"band \d+, .*, \.\.\. of \d+ to \d+ is missing"):
+                read_cube(shared / "cases/rel-band-folder" / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def save_npz(path: Path, **facts: object) -> None:
+    np.savez(path.with_suffix(".npz"), cube=make_values("uint8", (5, 6, 6)), **facts)
+
+
+def save_h5(path: Path, **facts: object) -> None:
+    with h5py.File(path.with_suffix(".h5"), "w") as file:
+        file["cube"] = make_values("uint8", (5, 6, 6))
+        file.attrs.update(facts)
+
+
+def save_tif(path: Path, **facts: object) -> None:
+    stated = json.dumps({"peak": None, "wavelengths": None, "metadata": {}, **facts})
+    values = make_values("uint8", (5, 6, 6))
+    tifffile.imwrite(path.with_suffix(".tif"), values, description=stated, metadata=None)
+
+
+@pytest.mark.parametrize("save", [save_npz, save_h5, save_tif])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"peak": "unknown"},
+        {"peak": [1.0, 2.0]},
+        {"peak": -3.0},
+        {"wavelengths": "many"},
+        {"metadata": "[" * 100_000},
+        {"metadata": "[1, 2]"},
+    ],
+)
+def test_facts_that_are_none_are_passed_over(
+    save: Callable[..., None], facts: dict[str, object], tmp_path: Path
+) -> None:
+    save(tmp_path / "cube", **facts)
+    (path,) = tmp_path.iterdir()
+    cube = read_cube(path)
+    assert (cube.bands, cube.peak, cube.wavelengths, dict(cube.metadata)) == (5, 255.0, None, {})
+
+
+def test_a_sidecar_that_is_no_text_is_passed_over(tmp_path: Path) -> None:
+    write_bands(tmp_path / "scene", "band_", 3)
+    (tmp_path / "scene" / "cube.json").write_bytes(b"\xff\xfe{")
+    assert read_cube(tmp_path / "scene").wavelengths is None
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mat", ".npz", ".tif", ".hdr"])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_cube_behind_a_link_is_written_and_read(
+    suffix: str, existing: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "far").mkdir()
+    behind, link = tmp_path / "far" / f"real{suffix}", tmp_path / f"link{suffix}"
+    if existing:
+        write_cube(Cube(np.zeros((2, 3, 4), np.uint8), 255.0), behind)
+    link.symlink_to(behind)
+    cube = make_cube()
+    write_cube(cube, link)
+    for path in (link, behind):
+        np.testing.assert_array_equal(read_cube(path).values, cube.values)
+    assert link.is_symlink()

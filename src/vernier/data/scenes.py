@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from vernier.errors import InputError
+from vernier.extras import optional_module
 from vernier.imaging.resize import imresize
 from vernier.imaging.simulation import Blur, SpectralResponse, simulate
-from vernier.io.cubes import Cube, find_cubes, open_hdf5, optional_module, read_cube
+from vernier.io.cubes import Cube, find_cubes, open_hdf5, read_cube
 
 __all__ = [
     "CAVE_TEST_SCENES",

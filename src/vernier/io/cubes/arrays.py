@@ -1,0 +1,214 @@
+"""Files with named arrays: NPY, NPZ, MAT, HDF5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vernier.extras import optional_module
+from vernier.io.cubes.axes import AXES, nanometres
+from vernier.io.cubes.cube import Cube, CubeError, StoredCube, stated_number, stated_object
+
+__all__ = [
+    "open_hdf5",
+    "read_hdf5",
+    "read_mat",
+    "read_numpy",
+    "write_hdf5",
+    "write_mat",
+    "write_npy",
+    "write_npz",
+]
+
+_WAVELENGTH_KEYS = ("wavelengths", "wavelength", "bands", "wl", "lambda", "lambdas")
+# Arrays beside the cube that are larger say nothing about it.
+_LARGEST_FACT = 65536
+
+
+@contextmanager
+def open_hdf5(path: str | Path) -> Iterator[Any]:
+    """An HDF5 file, open for reading.
+
+    Raises:
+        CubeError: missing, not HDF5, damaged (also where that shows later, inside the ``with``), or
+            h5py is not installed.
+    """
+    h5py = optional_module("h5py")
+    if not Path(path).is_file():
+        raise CubeError(f"{path}: no such file; check the path")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError) as error:
+        raise CubeError(f"{path}: is no HDF5 file, or a damaged one ({error})") from None
+
+
+def read_hdf5(path: Path, key: str | None) -> StoredCube:
+    h5py = optional_module("h5py")
+    data: dict[str, Any] = {}
+
+    def collect(name: str, item: Any) -> None:
+        # MATLAB keeps the contents of cells under "#refs#".
+        if isinstance(item, h5py.Dataset) and item.shape is not None and name[0] != "#":
+            data[name] = item
+
+    with open_hdf5(path) as file:
+        file.visititems(collect)
+        array = _choose(path, data, key)
+        small = {
+            name: item
+            for name, item in data.items()
+            if item.ndim < 3 and item.size <= _LARGEST_FACT
+        }
+        facts = {name: np.asarray(item[...]) for name, item in small.items()}
+        facts |= {name: np.asarray(value) for name, value in file.attrs.items()}
+        if not any("MATLAB_class" in item.attrs for item in data.values()):
+            return _with_facts(array, facts)
+        found = _with_facts(array.transpose(), facts)
+        return replace(found, notes=("MATLAB v7.3: dimensions reversed",))
+
+
+def read_mat(path: Path, key: str | None) -> StoredCube:
+    with path.open("rb") as file:
+        start = file.read(520)
+    if start.startswith(b"MATLAB 7.3") or b"\x89HDF" in (start[:4], start[512:516]):
+        return read_hdf5(path, key)
+    scipy_io = optional_module("scipy.io")
+    try:
+        arrays = scipy_io.loadmat(path)
+    except Exception as error:  # scipy raises whatever a damaged file leads to
+        raise CubeError(f"{path}: is no MAT file, or a damaged one ({error})") from None
+    arrays = {name: a for name, a in arrays.items() if isinstance(a, np.ndarray)}
+    return _from_arrays(path, arrays, key)
+
+
+def read_numpy(path: Path, key: str | None) -> StoredCube:
+    """An NPY or NPZ file; its contents decide which of the two it is, not its suffix."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return StoredCube(loaded)
+        with loaded:
+            arrays = dict(loaded)
+    except Exception as error:  # numpy raises whatever a damaged file leads to
+        raise CubeError(f"{path}: cannot be read as NPY or NPZ ({error})") from None
+    # A member of the archive that is no array comes as bytes.
+    arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    return _from_arrays(path, arrays, key)
+
+
+def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray], key: str | None) -> StoredCube:
+    if key is None and (unfolded := _unfolded_bands(arrays)) is not None:
+        found = _with_facts(unfolded, arrays)
+        return replace(found, axes="chw", notes=("bands x pixels unfolded by nRow and nCol",))
+    return _with_facts(_choose(path, arrays, key), arrays)
+
+
+def _with_facts(array: np.ndarray, facts: Mapping[str, np.ndarray]) -> StoredCube:
+    """The array with what the values beside it say: axes, peak, wavelengths, metadata."""
+    wavelengths = None
+    for name, values in facts.items():
+        word = name.rpartition("/")[2].lower()
+        numeric = values.dtype.kind in "uif" and values.size in array.shape
+        # A single number named "bands" counts them.
+        if numeric and word in _WAVELENGTH_KEYS and (values.size > 1 or word != "bands"):
+            wavelengths = wavelengths or nanometres(values)
+    peaks = (stated_number(facts[name]) for name in ("peak", "maxValue") if name in facts)
+    axes = _text(facts.get("axes"))
+    return StoredCube(
+        array,
+        axes if axes in AXES else None,
+        next((peak for peak in peaks if peak is not None), None),
+        wavelengths,
+        stated_object(_text(facts.get("metadata"))),
+    )
+
+
+def _unfolded_bands(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """``Y`` (bands, pixels column by column) with ``nRow`` and ``nCol``, as unmixing sets have."""
+    if not {"Y", "nRow", "nCol"} <= arrays.keys() or arrays["Y"].ndim != 2:
+        return None
+    rows, columns = stated_number(arrays["nRow"]), stated_number(arrays["nCol"])
+    bands, pixels = arrays["Y"].shape
+    if rows is None or columns is None or rows % 1 or rows * columns != pixels:
+        return None
+    return arrays["Y"].reshape(bands, int(columns), int(rows)).swapaxes(1, 2)
+
+
+def _choose(path: Path, arrays: Mapping[str, Any], key: str | None) -> np.ndarray:
+    """The array of a file that is the cube: the one asked for, or the only one that can be."""
+    possible = {
+        name: array
+        for name, array in arrays.items()
+        if array.dtype.kind in "uif" and array.ndim in (3, 4) and 0 not in array.shape
+    }
+    # One band, row or column makes a cube only where no other array does.
+    cubes = {name: a for name, a in possible.items() if min(a.shape[-3:]) > 1} or possible
+    listed = ", ".join(f"{name} ({'x'.join(map(str, a.shape))})" for name, a in cubes.items())
+    if key is None:
+        if len(cubes) != 1:
+            raise CubeError(
+                f"{path}: holds {listed or 'no array with three axes'}; "
+                + ("name one with --key" if cubes else "give a file with a cube in it")
+            )
+        key = next(iter(cubes))
+    name, _, index = key.rpartition("/") if key not in arrays else (key, "", "")
+    if name not in arrays or (index and not index.isdigit()):
+        raise CubeError(
+            f"{path}: has no {key}; it holds {listed or ', '.join(arrays) or 'nothing'}"
+        )
+    array = arrays[name]
+    if array.ndim == 4:
+        if not index and len(array) > 1:
+            raise CubeError(
+                f"{path}: {name} holds {len(array)} cubes; "
+                f"name one, --key {name}/0 to {name}/{len(array) - 1}"
+            )
+        if int(index or 0) >= len(array):
+            raise CubeError(f"{path}: {name} holds {len(array)} cubes, {index} is too many")
+        array = array[int(index or 0)]
+    return np.asarray(array)
+
+
+def _text(value: np.ndarray | None) -> str | None:
+    if value is None or value.size != 1:
+        return None
+    item = value.item()
+    return item.decode(errors="replace") if isinstance(item, bytes) else str(item)
+
+
+def _stated(cube: Cube) -> dict[str, Any]:
+    """Peak, wavelengths and metadata, as far as they are known."""
+    stated = {
+        "peak": cube.peak,
+        "wavelengths": cube.wavelengths,
+        "metadata": json.dumps(dict(cube.metadata), default=str) if cube.metadata else None,
+    }
+    return {name: value for name, value in stated.items() if value is not None}
+
+
+def write_hdf5(cube: Cube, path: Path) -> None:
+    with optional_module("h5py").File(path, "w") as file:
+        file.create_dataset("cube", data=cube.values, track_times=False)
+        file.attrs.update({"axes": "chw", **_stated(cube)})
+
+
+def write_mat(cube: Cube, path: Path) -> None:
+    if cube.values.nbytes >= 2**31:
+        raise CubeError("MAT v5 holds 2 GiB an array at most; choose .h5")
+    arrays = {"cube": cube.values.transpose(1, 2, 0), "axes": "hwc", **_stated(cube)}
+    optional_module("scipy.io").savemat(path, arrays, do_compression=True)
+
+
+def write_npz(cube: Cube, path: Path) -> None:
+    np.savez(path, cube=cube.values, axes="chw", **_stated(cube))
+
+
+def write_npy(cube: Cube, path: Path) -> None:
+    np.save(path, cube.values, allow_pickle=False)
