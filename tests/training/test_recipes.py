@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from vernier.data.training_set import FusionSet, TrainingSet
 from vernier.imaging import imresize
 from vernier.io import Picture, read_picture, write_picture
 from vernier.models.layers import FusionModel
-from vernier.training import trainer
+from vernier.training import losses, sets, trainer
+from vernier.training.losses import Loss
 from vernier.training.recipe import Recipe, load_recipe
 from vernier.training.schedule import learning_rate_factor
 from vernier.training.soap import SOAP
@@ -132,13 +133,13 @@ def test_a_recipe_of_the_project_trains(
 ) -> None:
     whole, recipe = load_recipe(path), _scaled_down(path, pictures, scenes, tmp_path)
     made: list[torch.optim.Optimizer] = []
-    create = trainer._create_optimiser
+    create = trainer.create_optimiser
 
     def create_optimiser(*arguments: Any) -> torch.optim.Optimizer:
         made.append(create(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(trainer, "_create_optimiser", create_optimiser)
+    monkeypatch.setattr(trainer, "create_optimiser", create_optimiser)
     data: dict[str, Any] = {}
 
     def noting(kind: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,18 +150,18 @@ def test_a_recipe_of_the_project_trains(
         return make
 
     for kind in (TrainingSet, FusionSet):
-        monkeypatch.setattr(trainer, kind.__name__, noting(kind))
-    losses: set[str] = set()
+        monkeypatch.setattr(sets, kind.__name__, noting(kind))
+    computed: set[str] = set()
 
-    def noting_loss(name: str, loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        def compute(error: Tensor) -> Tensor:
-            losses.add(name)
-            return loss(error)
+    def noting_loss(name: str, loss: Loss) -> Loss:
+        def compute(result: Tensor, hr: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+            computed.add(name)
+            return loss(result, hr, inputs)
 
         return compute
 
-    each = {name: noting_loss(name, loss) for name, loss in trainer.LOSSES.items()}
-    monkeypatch.setattr(trainer, "LOSSES", each)
+    each = {name: noting_loss(name, loss) for name, loss in losses.LOSSES.items()}
+    monkeypatch.setattr(losses, "LOSSES", each)
     computed_in: set[torch.dtype | None] = set()
 
     def note_precision(module: nn.Module, *_: object) -> None:
@@ -192,7 +193,7 @@ def test_a_recipe_of_the_project_trains(
     for key in settings.keys() & optimiser.defaults.keys():
         assert optimiser.defaults[key] == settings[key], key
     assert computed_in == {AUTOCAST[whole.precision]}
-    assert losses == {whole.loss}
+    assert computed == {whole.loss}
     for key in {"rounded_lr", "degradation", "augmentation", "downscales"} & data.keys():
         assert data[key] == getattr(whole.data, key), key
     if whole.model.init_from:

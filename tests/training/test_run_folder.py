@@ -83,7 +83,7 @@ def test_a_checkpoint_is_as_private_as_the_process_wants(folder: RunFolder) -> N
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"checkpoints: cannot be made \(Not a directory\)"):
+    with pytest.raises(InputError, match=r"checkpoints: cannot be created \(Not a directory\)"):
         RunFolder(tmp_path / "file" / "run").open(recipe)
 
 

@@ -309,6 +309,49 @@ def test_two_processes_train_as_one_with_the_same_global_batch(
     assert psnr_two == pytest.approx(psnr_one, abs=1e-3)
 
 
+_LATE = """
+import os, sys, time
+from pathlib import Path
+from vernier.training.recipe import load_recipe
+from vernier.training.run_folder import RunFolder
+from vernier.training.trainer import train
+
+recipe = load_recipe(sys.argv[1])
+if os.environ["RANK"] == "1":
+    on_time = RunFolder.__init__
+
+    def late(self, path):
+        deadline = time.monotonic() + 3
+        while not (Path(recipe.output) / recipe.name / "recipe.yaml").exists():
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        on_time(self, path)
+
+    RunFolder.__init__ = late
+train(recipe)
+"""
+
+
+def test_a_late_process_does_not_take_the_new_run_for_an_old_one(
+    pictures: Path, tmp_path: Path
+) -> None:
+    script, file = tmp_path / "late.py", tmp_path / "recipe.yaml"
+    script.write_text(_LATE)
+    file.write_text(yaml.safe_dump(_values(pictures, tmp_path, steps=2, devices=2)))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    outcome = subprocess.run(
+        [*launcher, "--nproc-per-node", "2", str(script), str(file)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
 def test_accumulation_equals_one_large_batch(pictures: Path, tmp_path: Path) -> None:
     for name, accumulate in (("whole", 1), ("parts", 4)):
         values = _values(pictures, tmp_path / name, steps=5, accumulate=accumulate)
@@ -325,6 +368,22 @@ def test_collapsed_and_expanded_training_are_the_same(pictures: Path, tmp_path: 
     one, other = _weights(tmp_path / "collapsed" / "run"), _weights(tmp_path / "expanded" / "run")
     for key in one:
         torch.testing.assert_close(one[key], other[key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "form"),
+    [(_HAT, "expanded"), (_HAT, "deployed"), (_GRLA, "expanded"), (_PSRT, "expanded")],
+    ids=["hat-expanded", "hat-deployed", "grla-expanded", "psrt-expanded"],
+)
+def test_a_form_that_the_network_does_not_have_is_refused(
+    pictures: Path, tmp_path: Path, model: dict[str, Any], form: str
+) -> None:
+    recipe = parse_recipe(_values(pictures, tmp_path, model=model | {"form": form}), "recipe")
+    with pytest.raises(InputError) as caught:
+        train(recipe)
+    expected = f"model.form: {model['name']} has no form {form!r}; leave model.form out"
+    assert str(caught.value) == expected
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

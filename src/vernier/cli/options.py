@@ -167,10 +167,12 @@ def progress_bar(task: str = "") -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     bar = Bar(console=stderr, transient=True, disable=not stderr.is_terminal)
-    row = bar.add_task(escape(task), total=None)
+    # Of several processes that train together only one tells how far they are.
+    row = bar.add_task(escape(task), total=None, visible=False)
 
     def show(done: int, total: int, what: str, /) -> None:
-        bar.update(row, completed=done, total=total, description=escape(what or task))
+        name = escape(what or task)
+        bar.update(row, completed=done, total=total, description=name, visible=True)
 
     # A bar that would be gone within the second only flickers.
     timer = threading.Timer(1.0, bar.start)

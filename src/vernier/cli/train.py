@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vernier.cli.app import app, stderr
+from vernier.cli.options import progress_bar
 
 
 @app.command()
@@ -21,11 +22,11 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a recipe says."""
-    from vernier.training.recipe import load_recipe
-    from vernier.training.trainer import train as train_recipe
+    from vernier.training import train as train_recipe
 
     try:
-        result = train_recipe(load_recipe(recipe, overrides or []), resume=resume)
+        with progress_bar("training") as progress:
+            result = train_recipe(recipe, overrides or [], resume=resume, progress=progress)
     except KeyboardInterrupt:
         stderr.print("interrupted; the same command with --resume goes on from the last checkpoint")
         raise typer.Exit(130) from None

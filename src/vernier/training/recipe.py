@@ -216,17 +216,53 @@ RESUMABLE = frozenset(
 )
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply ``key=value`` overrides (dotted keys, values in YAML).
+def load_recipe(
+    source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()
+) -> Recipe:
+    """A recipe from a YAML file or from nested keys, with ``key=value`` overrides.
+
+    Args:
+        source: a file; or its keys as a mapping, in which paths may be `Path`; or a recipe.
+        overrides: dotted keys, values in YAML: "optimiser.learning_rate=1e-3".
 
     Raises:
         InputError: no such file, not YAML, or a key or value that does not fit; the message names
             the key, the place and the nearest valid name.
+
+    Example:
+        >>> values = {
+        ...     "name": "run",
+        ...     "model": {"name": "sesr-m5", "scale": 2},
+        ...     "data": {"train": ["pictures"]},
+        ...     "steps": 1000,
+        ... }
+        >>> recipe = load_recipe(values, ["steps=500", "data.batch_size=8"])
+        >>> recipe.steps, recipe.data.batch_size, recipe.loss
+        (500, 8, 'l1')
+        >>> load_recipe(values, ["optimizer.eps=1e-7"])
+        Traceback (most recent call last):
+        vernier.errors.InputError: recipe: unknown key 'optimizer', did you mean 'optimiser'?
     """
-    values = read_values(path)
+    if isinstance(source, Recipe):
+        if not overrides:
+            return source
+        values, origin = source.model_dump(mode="json"), source.name
+    elif isinstance(source, Mapping):
+        values, origin = _plain(source), "recipe"
+    else:
+        values, origin = read_values(source), str(source)
     for override in overrides:
         apply_override(values, override)
-    return parse_recipe(values, str(path))
+    return parse_recipe(values, origin)
+
+
+def _plain(values: Any) -> Any:
+    """A copy as YAML would have been read: dicts, lists, and text for paths."""
+    if isinstance(values, Mapping):
+        return {key: _plain(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    return str(values) if isinstance(values, Path) else values
 
 
 def read_values(path: str | Path) -> dict[str, Any]:

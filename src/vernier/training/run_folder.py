@@ -16,7 +16,7 @@ import yaml
 
 from vernier import __version__
 from vernier.errors import InputError
-from vernier.io.files import reason_of, replacing, write_whole
+from vernier.io.files import make_folder, reason_of, replacing, write_whole
 from vernier.training.recipe import RESUMABLE, Recipe, flatten, parse_recipe
 
 __all__ = ["RunFolder", "environment"]
@@ -85,10 +85,7 @@ class RunFolder:
             InputError: one of them cannot be made.
         """
         checkpoints = self.last.parent
-        try:
-            checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{checkpoints}: cannot be made ({reason_of(error)})") from error
+        make_folder(checkpoints)
         # What a kill left while a checkpoint was being written is as large as a checkpoint.
         for unfinished in checkpoints.glob(f".*{self.last.suffix}"):
             unfinished.unlink()

@@ -23,7 +23,7 @@ from vernier.metrics.spectral import cube_psnr, cube_ssim, ergas, sam
 if TYPE_CHECKING:
     from vernier.data.scenes import FusionScene
 
-__all__ = ["FusionValidation", "PictureValidation", "ValidationSet", "hold_out"]
+__all__ = ["Case", "FusionValidation", "PictureValidation", "ValidationSet", "hold_out"]
 
 T = TypeVar("T")
 
@@ -44,18 +44,27 @@ def hold_out(items: Sequence[T], count: int) -> tuple[list[T], list[T]]:
     return train, [item for i, item in enumerate(items) if i in kept]
 
 
-class _Case(NamedTuple):
+class Case(NamedTuple):
+    """A picture or scene to measure on.
+
+    Attributes:
+        name: for people.
+        inputs: what the network reads, each (C, h, w) in [0, 1].
+        hr: what it should make of them, (C, H, W) in [0, 1].
+    """
+
     name: str
-    inputs: tuple[Tensor, ...]  # what the network reads, each (C, h, w) in [0, 1]
-    hr: Tensor  # (C, H, W) in [0, 1]
+    inputs: tuple[Tensor, ...]
+    hr: Tensor
 
 
 class ValidationSet(ABC):
-    """What the network is measured on, in memory."""
+    """What the network is measured on, in memory; no cases: nothing is measured."""
 
     metrics: tuple[str, ...]
+    """Names of the scores; one of them is "psnr", by which the best weights are chosen."""
 
-    def __init__(self, cases: list[_Case], scale: int) -> None:
+    def __init__(self, cases: list[Case], scale: int) -> None:
         self.cases = cases
         self.scale = scale
 
@@ -72,7 +81,7 @@ class ValidationSet(ABC):
         return torch.cat([self._shown(image)[:, :256, :256] for image in images], dim=2)
 
     @torch.inference_mode()
-    def _run(self, model: nn.Module, case: _Case, device: torch.device) -> Tensor:
+    def _run(self, model: nn.Module, case: Case, device: torch.device) -> Tensor:
         """(C, H, W) on the CPU."""
         inputs = [
             image[None].to(device, memory_format=torch.channels_last) for image in case.inputs
@@ -84,7 +93,7 @@ class ValidationSet(ABC):
     def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]: ...
 
     @abstractmethod
-    def _bicubic(self, case: _Case) -> Tensor: ...
+    def _bicubic(self, case: Case) -> Tensor: ...
 
     def _shown(self, image: Tensor) -> Tensor:
         """As one or three channels."""
@@ -122,7 +131,7 @@ class PictureValidation(ValidationSet):
                 lr = imresize_uint8(picture, 1 / scale).float() / 255
             else:
                 lr = degrade(to_colour(hr, "rgb")[None], scale, seed=number)[0]
-            cases.append(_Case(path.name, (to_colour(lr, colour),), to_colour(hr, colour)))
+            cases.append(Case(path.name, (to_colour(lr, colour),), to_colour(hr, colour)))
         super().__init__(cases, scale)
 
     def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]:
@@ -131,7 +140,7 @@ class PictureValidation(ValidationSet):
             "ssim": ssim(result, hr, crop=self.scale).item(),
         }
 
-    def _bicubic(self, case: _Case) -> Tensor:
+    def _bicubic(self, case: Case) -> Tensor:
         return imresize(case.inputs[0], float(self.scale))
 
 
@@ -152,7 +161,7 @@ class FusionValidation(ValidationSet):
             hr = sharp_cube(scene)
             if min(hr.shape[-2:]) < _SMALLEST:
                 raise InputError(f"{scene.name} is too small to validate on; leave it out")
-            cases.append(_Case(scene.name, (scene.lr, scene.guide, scene.upsampled), hr))
+            cases.append(Case(scene.name, (scene.lr, scene.guide, scene.upsampled), hr))
         super().__init__(cases, scale)
 
     def _scores(self, result: Tensor, hr: Tensor) -> dict[str, float]:
@@ -164,7 +173,7 @@ class FusionValidation(ValidationSet):
             "ergas": ergas(result, hr, ratio=self.scale).item(),
         }
 
-    def _bicubic(self, case: _Case) -> Tensor:
+    def _bicubic(self, case: Case) -> Tensor:
         return case.inputs[2]
 
     def _shown(self, image: Tensor) -> Tensor:
