@@ -218,3 +218,105 @@ def test_missing_files_suffixes_and_gaps_are_told(  # type: ignore[no-untyped-de
     assert code == 2
     assert "gaps.h5" in err
     assert "not finite" in err
+
+
+def test_bright_and_negative_values_of_a_cube_are_kept(
+    run: Callable[..., Ran], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    values = read_cube(cube).values.astype(np.int32)
+    values = np.round((values - values.min()) / np.ptp(values) * 10800 - 300).astype(np.int16)
+    write_cube(Cube(values, 10000.0), tmp_path / "bright.h5")
+    for method in ("bicubic", "gsa", "guided-filter"):
+        target = tmp_path / f"{method}.h5"
+        arguments = ("-g", guide, "-o", target, "-n", method, "--no-check")
+        assert run("fuse", tmp_path / "bright.h5", *arguments).code == 0
+        fused = read_cube(target).values
+        assert (fused.min(), fused.max()) == (-300, 10500)
+
+
+def test_a_cube_with_pixels_above_its_peak_keeps_them(
+    run: Callable[..., Ran], shared: Path, tmp_path: Path
+) -> None:
+    folder = shared / "cases/cube-above-peak"
+    cube = (folder / "hot.npy", "--axes", "chw", "--peak", 10000)
+    target = tmp_path / "sharp.h5"
+    assert run("fuse", *cube, "-n", "gsa", "-g", folder / "guide.tif", "-o", target).code == 0
+    values = read_cube(target).values
+    assert values.max() == np.load(folder / "hot.npy").max()
+    assert (values == 10000).sum() < 10
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped", "/tmp/escaped", "a/b", "", "CON", ".hidden", "..", "a\\b", "C:x"]
+)
+def test_a_scene_s_name_never_leads_out_of_the_folder(
+    name: str, run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    path, folder = tmp_path / "in/deep/scenes.h5", tmp_path / "in/deep/out"
+    path.parent.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file["LRHSI"] = rng.random((3, 6, 4, 4), np.float32)
+        file["RGB"] = rng.random((3, 3, 16, 16), np.float32)
+        file["names"] = np.array([name, "plain", name.upper()], dtype="S")
+    before = {each for each in tmp_path.rglob("*")}
+    code, out, err = run(
+        "fuse", path, "-o", folder, "--report", folder, "-n", "bicubic", "--no-check"
+    )
+    assert (code, "error" in err) == (0, False)
+    assert len(out.splitlines()) == 3
+    made = {each for each in tmp_path.rglob("*")} - before - {folder}
+    assert all(each.parent == folder and not each.name.startswith(".") for each in made)
+    assert folder / "plain.h5" in made
+    # Three scenes, a cube and a sheet each: none in the place of another.
+    assert len(made) == 6
+
+
+@pytest.mark.parametrize("data", [".dat", ".raw", ".bsq", ".img"])
+def test_the_files_of_an_envi_cube_are_not_written_over(
+    data: str, run: Callable[..., Ran], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cube, guide = files
+    write_cube(read_cube(cube), tmp_path / "envi.hdr")
+    (tmp_path / "envi.img").rename(tmp_path / f"envi{data}")
+    before = {each: each.read_bytes() for each in tmp_path.iterdir()}
+    for arguments in (
+        ("-o", tmp_path / "envi.hdr"),
+        ("-o", tmp_path / "sharp.h5", "--report", tmp_path / f"envi{data}"),
+        ("-o", tmp_path / "sharp.h5", "--report", tmp_path / "envi.hdr"),
+    ):
+        code, _, err = run("fuse", tmp_path / f"envi{data}", "-g", guide, *arguments)
+        assert (code, "would overwrite the input" in err) == (2, True)
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+def test_neither_a_sheet_nor_a_scene_takes_the_place_of_another_file(
+    run: Callable[..., Ran], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    cube, guide = files
+    target = tmp_path / "sharp.tif"
+    code, _, err = run("fuse", cube, "-g", guide, "-o", target, "--report", target)
+    assert (code, "would overwrite the cube" in err) == (2, True)
+    with h5py.File(tmp_path / "scenes.h5", "w") as file:
+        file["LRHSI"] = np.full((2, 6, 4, 4), 0.5, np.float32)
+        file["RGB"] = np.full((2, 3, 16, 16), 0.5, np.float32)
+        file["names"] = np.array(["first", "scenes"], dtype="S")
+    before = (tmp_path / "scenes.h5").read_bytes()
+    code, _, err = run("fuse", tmp_path / "scenes.h5", "-o", tmp_path, "-n", "bicubic")
+    assert (code, "would overwrite the input" in err) == (2, True)
+    assert (tmp_path / "scenes.h5").read_bytes() == before
+    assert not (tmp_path / "first.h5").exists()
+
+
+def test_what_was_recognised_is_told_with_an_error_too(
+    run: Callable[..., Ran], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, guide = files
+    np.save(tmp_path / "cube.npy", np.full((16, 16, 5), 0.5, np.float32))
+    code, _, err = run("fuse", tmp_path / "cube.npy", "-g", guide, "-o", tmp_path / "x.h5")
+    assert code == 2
+    assert "note: axes hwc: the first two are equal" in err
+    assert "no whole multiple" in err

@@ -7,6 +7,7 @@ know neither the blur nor the spectral response that made them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -14,9 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vernier.devices import memory_errors
+from vernier.errors import InputError
+from vernier.fusion.pair import Pair
+from vernier.fusion.result import Fused
 from vernier.imaging.resize import imresize
+from vernier.progress import Progress
 
-__all__ = ["CLASSICAL", "bicubic", "component_substitution", "guided_filter"]
+__all__ = ["CLASSICAL", "ClassicalFuser", "bicubic", "component_substitution", "guided_filter"]
 
 
 def bicubic(lr: Tensor, guide: Tensor) -> Tensor:
@@ -107,6 +113,70 @@ def component_substitution(lr: Tensor, guide: Tensor) -> Tensor:
 CLASSICAL: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
     {"bicubic": bicubic, "guided filter": guided_filter, "GSA": component_substitution}
 )
+
+
+class ClassicalFuser:
+    """Fuse by a method that needs no training, for any number of bands and any whole scale.
+
+    Any number of threads may use one fuser.
+
+    Args:
+        method: a name of `CLASSICAL`, in lower case, with hyphens for spaces.
+
+    Attributes:
+        name: the method.
+        engine_name: what computes.
+
+    Raises:
+        InputError: another name.
+    """
+
+    engine_name = "torch"
+
+    def __init__(self, method: str) -> None:
+        if not self.knows(method):
+            raise InputError(f"unknown method {method!r}; known: {', '.join(_METHODS)}")
+        self.name = method
+        self._run = _METHODS[method]
+
+    @staticmethod
+    def knows(method: str) -> bool:
+        """Whether a method has this name."""
+        return method in _METHODS
+
+    def check(self, pair: Pair) -> None:
+        """Refuse what `fuse` cannot take: nothing, as a pair is."""
+
+    def fuse(self, pair: Pair, *, progress: Progress | None = None) -> Fused:
+        """The sharp cube, computed whole; the pair's own upsampled cube is not used.
+
+        Args:
+            pair: of any scale and any number of bands.
+            progress: called when it is done.
+
+        Raises:
+            InputError: memory runs out.
+        """
+        start = time.perf_counter()
+        try:
+            with memory_errors():
+                fused = self._run(torch.from_numpy(pair.lr), torch.from_numpy(pair.guide))
+        except MemoryError as error:
+            raise InputError(f"out of memory: {error}; fuse a smaller part of the cube") from error
+        values = pair.clipped(fused.numpy())
+        if progress:
+            progress(1, 1, self.name)
+        return Fused(
+            pair,
+            values,
+            method=self.name,
+            engine=self.engine_name,
+            notes=pair.notes,
+            seconds=time.perf_counter() - start,
+        )
+
+
+_METHODS = {name.lower().replace(" ", "-"): run for name, run in CLASSICAL.items()}
 
 
 def _check(lr: Tensor, guide: Tensor) -> None:

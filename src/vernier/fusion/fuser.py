@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import openvino as ov
@@ -13,37 +14,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vernier.devices import find_device
+from vernier.devices import available_memory, find_device, memory_errors
 from vernier.engines import EngineName, Precision
 from vernier.engines.openvino.conversion import ConversionError, convert_module
 from vernier.engines.openvino.execution import compile_network
-from vernier.engines.tiles import available_memory, plan_tiles, tile_side
+from vernier.engines.tiles import plan_tiles, tile_side
 from vernier.errors import InputError
-from vernier.fusion.classical import CLASSICAL
-from vernier.imaging.simulation import blur_and_decimate, find_response, make_guide, preset
+from vernier.fusion.pair import Pair
+from vernier.fusion.result import Fused
 from vernier.models.layers import FusionModel, pad_to_multiple, upsample_bicubic
-from vernier.zoo.cards import load_card
+from vernier.progress import Progress
 from vernier.zoo.checkpoints import load_model
 
-__all__ = ["ClassicalFuser", "Fuser", "default_method"]
+__all__ = ["Fuser"]
 
-# What `vernier fuse` takes of itself: the network whose weights come with the package, for cubes
-# such as it was trained on, and for all others the best of what needs no training.
-_TRAINED, _TRAINED_SCALE, _UNTRAINED = "psrt-s", 4, "guided-filter"
-_TRAINED_CAMERAS = "cave"
-# Relative root mean square. What the trained network's cameras saw differs by rounding, up to 0.012
-# with an 8-bit guide; with the D700's other published response, for which the network already does
-# worse than a guided filter, by 0.026 to 0.055 on four CAVE scenes.
-_SAME_CAMERAS = 0.02
-_SAME_BAND = 5.0
-
-Progress = Callable[[int, int], None]
-# (1, bands + guide channels, H, W), sides multiples of the network's -> (1, bands, H, W)
-_Run = Callable[[Tensor], Tensor]
+# Upsampled cube (1, bands, H, W) and guide (1, channels, H, W) -> what is added to the cube.
+_Run = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Fuser:
     """Fuse cubes with their guides with one model.
+
+    Any number of threads may use one fuser.
 
     Args:
         model: a registry name whose weights come with the package, a weight file, or a network.
@@ -88,6 +80,7 @@ class Fuser:
         self.guide_channels = network.guide_channels
         self._tile = tile
         tile_side(1, 1, tile=tile, halo=0, bytes_per_pixel=1, memory=1)
+        self._precision: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
         self._run, self.engine_name = self._executor(engine, precision, device or "cpu")
 
     @property
@@ -95,80 +88,100 @@ class Fuser:
         """Whether the tiled cube is the whole one's, to rounding."""
         return self._network.receptive_radius is not None
 
-    def fuse(
-        self,
-        lr: NDArray[Any],
-        guide: NDArray[Any],
-        upsampled: NDArray[Any] | None = None,
-        *,
-        progress: Progress | None = None,
-    ) -> NDArray[np.float32]:
+    def check(self, pair: Pair) -> None:
+        """Refuse what `fuse` cannot take.
+
+        Raises:
+            InputError: the bands or the scale are not the network's.
+        """
+        for what, given, wanted in (
+            ("cube", pair.bands, self.bands),
+            ("guide", pair.guide_channels, self.guide_channels),
+        ):
+            if given != wanted:
+                raise InputError(
+                    f"the {what} has {given} bands, {self.name} was trained for {wanted}: choose "
+                    "those bands, or train a model for yours"
+                )
+        if pair.scale != self.scale:
+            (height, width), (rows, columns) = pair.lr.shape[1:], pair.guide.shape[1:]
+            raise InputError(
+                f"{self.name} is for scale {self.scale}: a cube of {width}x{height} needs a guide "
+                f"of {width * self.scale}x{height * self.scale} pixels, not {columns}x{rows}; crop "
+                "or resize one of them"
+            )
+
+    def fuse(self, pair: Pair, *, progress: Progress | None = None) -> Fused:
         """The sharp cube.
 
         Args:
-            lr: (bands, H, W), values nominally in [0, 1].
-            guide: (guide_channels, scale H, scale W), the same.
-            upsampled: the cube at the guide's size, where another than MATLAB's bicubic is wanted.
-            progress: called with (tiles done, tiles).
-
-        Returns:
-            (bands, scale H, scale W) float32, clipped to [0, 1].
+            pair: of the network's bands and scale.
+            progress: told of every tile.
 
         Raises:
-            InputError: the sizes or bands do not fit, a value is not finite, or memory runs out.
+            InputError: the pair is not for this network, or memory runs out even in the smallest
+                tiles.
         """
-        self.check(lr, guide, upsampled)
-        coarse, sharp = (torch.from_numpy(np.float32(a))[None] for a in (lr, guide))
-        if upsampled is None:
-            up = upsample_bicubic(coarse, self.scale)
-        else:
-            up = torch.from_numpy(np.float32(upsampled))[None]
-        height, width = guide.shape[1:]
-        halo = self._halo()
+        self.check(pair)
+        start = time.perf_counter()
+        values, tiles = self._fuse_in_tiles(pair, progress)
+        notes = pair.notes
+        if tiles > 1 and not self.exact_tiles:
+            notes += (f"fused in {tiles} tiles: {self.name} would give another cube whole",)
+        return Fused(
+            pair,
+            values,
+            method=self.name,
+            engine=self.engine_name,
+            precision=self._precision,
+            notes=notes,
+            seconds=time.perf_counter() - start,
+        )
+
+    def _fuse_in_tiles(
+        self, pair: Pair, progress: Progress | None
+    ) -> tuple[NDArray[np.float32], int]:
+        """The values, and in how many tiles they were made."""
+        height, width = pair.guide.shape[1:]
         side = tile_side(
             height,
             width,
             tile=self._tile,
-            halo=halo,
+            halo=self._halo(),
             bytes_per_pixel=self._bytes_per_pixel(),
             memory=available_memory(),
         )
-        result = np.empty((self.bands, height, width), np.float32)
         while True:
             try:
-                self._fuse_tiles(up, sharp, side, halo, result, progress)
+                with memory_errors():
+                    return self._fuse_tiles(pair, side, progress)
             except MemoryError as error:
                 side = max(height, width) // 2 if side is None else side // 2
                 if side < self._network.size_multiple:
                     raise InputError(f"out of memory even in tiles: {error}") from error
-            else:
-                return result
 
     def _fuse_tiles(
-        self,
-        upsampled: Tensor,
-        guide: Tensor,
-        side: int | None,
-        halo: int,
-        result: NDArray[np.float32],
-        progress: Progress | None,
-    ) -> None:
+        self, pair: Pair, side: int | None, progress: Progress | None
+    ) -> tuple[NDArray[np.float32], int]:
         multiple = self._network.size_multiple
-        height, width = guide.shape[-2:]
+        height, width = pair.guide.shape[1:]
+        upsampled = pair.upsampled
+        if upsampled is None:
+            upsampled = upsample_bicubic(torch.from_numpy(pair.lr)[None], self.scale)[0].numpy()
         # Windows must begin on the network's grid, where they are cut as in the whole picture.
         side = max(height, width) if side is None else max(side // multiple, 1) * multiple
-        tiles = plan_tiles(height, width, side, halo, multiple)
+        tiles = plan_tiles(height, width, side, self._halo(), multiple)
+        result = np.empty_like(upsampled)
         for done, tile in enumerate(tiles, start=1):
             top, left, bottom, right = tile.window
             y0, x0, y1, x1 = tile.core
-            window = (slice(None), slice(None), slice(top, bottom), slice(left, right))
-            both = torch.cat([upsampled[window], guide[window]], 1)
-            detail = self._run(pad_to_multiple(both, multiple))[0]
+            window = (slice(None), slice(top, bottom), slice(left, right))
+            detail = self._run(upsampled[window][None], pair.guide[window][None])[0]
             core = (slice(None), slice(y0, y1), slice(x0, x1))
-            fused = upsampled[0][core] + detail[:, y0 - top : y1 - top, x0 - left : x1 - left]
-            result[core] = fused.clamp(0, 1).numpy()
+            result[core] = upsampled[core] + detail[:, y0 - top : y1 - top, x0 - left : x1 - left]
             if progress:
-                progress(done, len(tiles))
+                progress(done, len(tiles), self.name)
+        return pair.clipped(result), len(tiles)
 
     def _executor(self, engine: EngineName, precision: Precision, device: str) -> tuple[_Run, str]:
         if engine == "openvino" and device != "cpu":
@@ -191,166 +204,22 @@ class Fuser:
         widest = max(p.shape[0] for p in self._network.parameters() if p.ndim > 1)
         return 4.0 * (4 * widest + 3 * (self.bands + self.guide_channels))
 
-    def check(
-        self, lr: NDArray[Any], guide: NDArray[Any], upsampled: NDArray[Any] | None = None
-    ) -> None:
-        """Refuse what `fuse` cannot take.
 
-        Raises:
-            InputError: sizes or bands do not fit, or a value is not finite.
-        """
-        if lr.ndim != 3 or guide.ndim != 3 or not lr.size or not guide.size:
-            raise InputError(
-                "a cube is (bands, H, W) and a guide (channels, H, W), not "
-                f"{lr.shape} and {guide.shape}"
-            )
-        for what, array, channels in (
-            ("cube", lr, self.bands),
-            ("guide", guide, self.guide_channels),
-        ):
-            if array.shape[0] != channels:
-                raise InputError(
-                    f"the {what} has {array.shape[0]} bands, {self.name} was trained for "
-                    f"{channels}: choose those bands, or train a model for yours"
-                )
-        wanted = (lr.shape[1] * self.scale, lr.shape[2] * self.scale)
-        if guide.shape[1:] != wanted:
-            raise InputError(
-                f"{self.name} is for scale {self.scale}: a cube of {lr.shape[2]}x{lr.shape[1]} "
-                f"needs a guide of {wanted[1]}x{wanted[0]} pixels, not "
-                f"{guide.shape[2]}x{guide.shape[1]}; crop or resize one of them"
-            )
-        if upsampled is not None and upsampled.shape != (self.bands, *wanted):
-            raise InputError(
-                f"the upsampled cube must be {(self.bands, *wanted)}, not {upsampled.shape}"
-            )
-        _check_finite(lr, guide)
-
-
-class ClassicalFuser:
-    """Fuse by a method that needs no training, for any number of bands and any whole scale.
-
-    Args:
-        method: a name of `vernier.fusion.classical.CLASSICAL`, in any case, with hyphens or spaces.
-
-    Raises:
-        InputError: another name.
-    """
-
-    engine_name = "torch"
-
-    def __init__(self, method: str) -> None:
-        methods = {_hyphenated(name): run for name, run in CLASSICAL.items()}
-        if method not in methods:
-            raise InputError(f"unknown method {method!r}; known: {', '.join(methods)}")
-        self.name = method
-        self._run = methods[method]
-
-    @staticmethod
-    def knows(method: str) -> bool:
-        return method in map(_hyphenated, CLASSICAL)
-
-    def fuse(
-        self, lr: NDArray[Any], guide: NDArray[Any], *, progress: Progress | None = None
-    ) -> NDArray[np.float32]:
-        """As `Fuser.fuse`, whole: (bands, H, W) and (channels, scale H, scale W)."""
-        self.check(lr, guide)
-        fused = self._run(torch.from_numpy(np.float32(lr)), torch.from_numpy(np.float32(guide)))
-        if progress:
-            progress(1, 1)
-        return fused.clamp(0, 1).numpy()
-
-    def check(self, lr: NDArray[Any], guide: NDArray[Any]) -> None:
-        """Refuse what `fuse` cannot take.
-
-        Raises:
-            InputError: the guide's sides are not the same whole multiple of the cube's, or a value
-                is not finite.
-        """
-        (height, width), (rows, columns) = lr.shape[1:], guide.shape[1:]
-        scale = rows // height
-        if scale < 1 or (rows, columns) != (scale * height, scale * width):
-            raise InputError(
-                f"a guide of {columns}x{rows} is no whole multiple of a cube of {width}x{height}: "
-                "crop or resize one of them"
-            )
-        _check_finite(lr, guide)
-
-
-def default_method(
-    lr: NDArray[Any], guide: NDArray[Any], wavelengths: Sequence[float] | None
-) -> tuple[str, str]:
-    """What to fuse by when nothing is asked for.
-
-    Args:
-        lr, guide: as in `Fuser.fuse`.
-        wavelengths: of the cube's bands in nanometres; None where they are not known.
-
-    Returns:
-        The network that comes with the package if the cube is such as it was trained on: as many
-        bands and guide channels, the scale, where both are known the wavelengths to 5 nm, and the
-        cameras' response and blur. Else the guided filter. And a sentence that says why.
-    """
-    card = load_card(_TRAINED, _TRAINED_SCALE)
-    bands, channels = card.config["bands"], card.config["guide_channels"]
-    trained = f"{_TRAINED} was trained on {bands} bands"
-    if card.wavelengths:
-        trained += f" of {min(card.wavelengths):g} to {max(card.wavelengths):g} nm"
-    trained += f" with a guide of {channels} channels at x{_TRAINED_SCALE}"
-    fits = (
-        (lr.shape[0], guide.shape[0]) == (bands, channels)
-        and guide.shape[1:] == tuple(_TRAINED_SCALE * side for side in lr.shape[1:])
-        and not (
-            wavelengths
-            and card.wavelengths
-            and np.abs(np.subtract(wavelengths, card.wavelengths)).max() > _SAME_BAND
-        )
-    )
-    if not fits:
-        return _UNTRAINED, f"{trained}, which this is not: {_UNTRAINED} is taken"
-    apart = _cameras_apart(lr, guide)
-    if apart <= _SAME_CAMERAS:
-        return _TRAINED, trained
-    return _UNTRAINED, (
-        f"{_TRAINED} was trained on other cameras (what they would see is {100 * apart:.1f} % "
-        f"apart from this guide): {_UNTRAINED} is taken; -n {_TRAINED} insists"
-    )
-
-
-def _cameras_apart(lr: NDArray[Any], guide: NDArray[Any]) -> float:
-    """The response applied to the cube, against the guide reduced as the cube was, relatively."""
-    cameras = preset(_TRAINED_CAMERAS, _TRAINED_SCALE)
-    weights = find_response(cameras.response).weights
-    seen = make_guide(torch.from_numpy(np.float64(lr)), weights)
-    try:
-        reduced = blur_and_decimate(
-            torch.from_numpy(np.float64(guide)), cameras.blur, _TRAINED_SCALE
-        )
-    except InputError:  # too small for the blur
-        return float("inf")
-    error, power = (seen - reduced).square().mean(), seen.square().mean()
-    return float((error / power.clamp_min(1e-12)).sqrt())
-
-
-def _hyphenated(name: str) -> str:
-    return name.lower().replace(" ", "-")
-
-
-def _check_finite(lr: NDArray[Any], guide: NDArray[Any]) -> None:
-    for what, values in (("cube", lr), ("guide", guide)):
-        if not np.isfinite(values).all():
-            raise InputError(f"the {what} has values that are not finite: fill or mask them")
+def _joined(upsampled: NDArray[np.float32], guide: NDArray[np.float32], multiple: int) -> Tensor:
+    both = torch.from_numpy(np.concatenate([upsampled, guide], 1))
+    return pad_to_multiple(both, multiple)
 
 
 def _torch(network: FusionModel, precision: Precision, device: str) -> _Run:
     target = find_device(device)
     network = network.to(target)
 
-    def run(both: Tensor) -> Tensor:
+    def run(upsampled: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
+        both = _joined(upsampled, guide, network.size_multiple).to(target)
         bf16 = torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16")
         with torch.inference_mode(), bf16:
-            detail: Tensor = network.forward_aligned(both.to(target)).float().cpu()
-        return detail
+            detail: Tensor = network.forward_aligned(both).float().cpu()
+        return detail.numpy()
 
     return run
 
@@ -378,4 +247,4 @@ def _openvino(network: FusionModel, precision: Precision, name: str) -> _Run:
     ]
     converted = convert_module(_Aligned(network).eval(), examples, core, name, model=network)
     execute = compile_network(converted, core, "bf16" if precision == "bf16" else "fp32")
-    return lambda both: torch.from_numpy(execute(both.numpy()))
+    return lambda up, guide: execute(_joined(up, guide, multiple).numpy())

@@ -66,7 +66,8 @@ class Pair:
         for name in ("lr", "guide", "gt", "upsampled"):
             array = getattr(self, name)
             if array is not None:
-                object.__setattr__(self, name, np.asarray(array, np.float32))
+                # As torch takes them.
+                object.__setattr__(self, name, np.require(array, np.float32, ["C", "W"]))
         self._check_shapes()
         cube = f"{self.source} holds" if self.source else "the cube has"
         lowest, highest = _checked_range("cube", cube, self.lr, "--peak")
@@ -153,29 +154,42 @@ def read_pair(
             1 of other types, and of a cube what ``read_cube`` finds.
 
     Raises:
-        InputError: a file is missing, damaged or ambiguous, or the two do not make a `Pair`.
+        InputError: a file is missing, damaged or ambiguous, or the two do not make a `Pair`; what
+            was recognised by then are the error's ``__notes__``.
     """
     if isinstance(cube, str | Path):
         source = str(cube)
         coarse = read_cube(cube, axes=axes, peak=peak, key=key, wavelengths=wavelengths)
     else:
         source, coarse = "", _stated(cube, peak, wavelengths)
-    lr = _unit(coarse, source)
-    sharp, notes = _read_guide(guide, guide_peak)
-    return Pair(
-        lr,
-        sharp,
-        wavelengths=coarse.wavelengths,
-        peak=1.0 if coarse.peak is None else coarse.peak,
-        dtype=coarse.values.dtype,
-        metadata=coarse.metadata,
-        source=source,
-        notes=(*coarse.notes, *notes),
-    )
+    notes = coarse.notes
+    try:
+        lr = _unit(coarse, source)
+        sharp, more = _read_guide(guide, guide_peak)
+        notes += more
+        return Pair(
+            lr,
+            sharp,
+            wavelengths=coarse.wavelengths,
+            peak=1.0 if coarse.peak is None else coarse.peak,
+            dtype=coarse.values.dtype,
+            metadata=coarse.metadata,
+            source=source,
+            notes=notes,
+        )
+    except InputError as error:
+        # What was recognised may be what is wrong.
+        for note in notes:
+            error.add_note(note)
+        raise
 
 
 def pair_of_scene(
-    scene: FusionScene, *, wavelengths: Sequence[float] | None = None, source: str = ""
+    scene: FusionScene,
+    *,
+    wavelengths: Sequence[float] | None = None,
+    source: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Pair:
     """The pair of a scene of a fusion file, with the reference if there is one.
 
@@ -183,6 +197,7 @@ def pair_of_scene(
         scene: of `vernier.data.scenes.read_fusion`.
         wavelengths: of the bands, nanometres.
         source: the file, for messages.
+        notes: what was recognised while reading.
 
     Raises:
         InputError: the scene's arrays do not make a `Pair`.
@@ -194,6 +209,7 @@ def pair_of_scene(
         wavelengths=None if wavelengths is None else tuple(wavelengths),
         metadata={"scene": scene.name},
         source=source,
+        notes=notes,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vernier.errors import InputError
+from vernier.fusion.pair import Pair
 from vernier.imaging import imresize
 
 __all__ = ["Plausibility", "check_guide", "compare_guide"]
@@ -23,6 +24,8 @@ _LEAST_SHIFT = 2
 _LEAST_GAIN = 0.01
 # Each costs a reduction of the guide and a least-squares fit.
 _MOST_FITS = 16
+# Bytes of the cube that are looked at together in float64.
+_BLOCK = 2**24
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,13 @@ class Plausibility:
     fit_aligned: float
 
 
-def check_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibility:
+def check_guide(pair: Pair) -> Plausibility:
     """Compare, and refuse what does not belong together.
-
-    Args:
-        lr: the cube, (bands, H, W).
-        guide: (channels, scale H, scale W).
 
     Raises:
         InputError: the guide is shifted, or shows something else.
     """
-    found = compare_guide(lr, guide, scale)
+    found = compare_guide(pair)
     explained = f"the cube explains {100 * max(found.fit, 0):.0f} % of the guide"
     down, right = found.shift
     moved = max(abs(down), abs(right)) >= _LEAST_SHIFT
@@ -71,9 +70,12 @@ def check_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibili
     )
 
 
-def compare_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibility:
-    """How well the guide can be simulated from the cube, as it lies and moved."""
-    cube = np.asarray(lr, np.float64)
+def compare_guide(pair: Pair) -> Plausibility:
+    """How well the guide can be simulated from the cube, as it lies and moved.
+
+    Beside the pair it takes memory for a few guides in float64, however many bands there are.
+    """
+    cube, guide, scale = pair.lr, pair.guide, pair.scale
     fit, simulated = _fit(cube, _reduced(guide, scale))
     fits = {(0, 0): fit}
 
@@ -82,8 +84,8 @@ def compare_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibi
             moved = np.roll(guide, (-shift[0], -shift[1]), (1, 2))
             # What came in from the other side belongs to neither; the response fits any small rest.
             margin = [-(-abs(s) // scale) for s in shift]
-            inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, lr.shape[1:])))
-            enough = all(4 * m <= n for m, n in zip(margin, lr.shape[1:]))
+            inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, cube.shape[1:])))
+            enough = all(4 * m <= n for m, n in zip(margin, cube.shape[1:]))
             fits[shift] = (
                 _fit(cube[inner], _reduced(moved, scale)[inner])[0] if enough else -math.inf
             )
@@ -91,7 +93,8 @@ def compare_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibi
 
     # Phase correlation errs by a pixel or two, since the cube's detail is coarser than the guide's,
     # and by more where the guide is another function of the light.
-    estimate = _shift(_enlarged(simulated, scale), np.asarray(guide, np.float64))
+    seen = _enlarged(simulated.mean(0, keepdims=True), scale)[0]
+    estimate = _shift(seen, guide.mean(0, dtype=np.float64))
     best = max((0, 0), estimate, key=fit_at)
     steps = [(1, 0), (0, 1), (-1, 0), (0, -1)]
     tried = 0
@@ -106,26 +109,45 @@ def compare_guide(lr: NDArray[Any], guide: NDArray[Any], scale: int) -> Plausibi
 
 def _fit(cube: NDArray[Any], guide: NDArray[Any]) -> tuple[float, NDArray[Any]]:
     """R squared of the best response, and the guide (channels, H, W) that it simulates."""
-    bands, pixels = cube.shape[0], cube[0].size
-    known = np.concatenate([cube.reshape(bands, -1), np.ones((1, pixels))])
-    wanted = guide.reshape(guide.shape[0], -1)
-    gram = known @ known.T
+    known = cube.shape[0] + 1
+    gram, products = np.zeros((known, known)), np.zeros((known, guide.shape[0]))
+    for rows in _row_blocks(cube):
+        block = _with_ones(cube[:, rows])
+        gram += block @ block.T
+        products += block @ guide[:, rows].reshape(guide.shape[0], -1).T
     # Neighbouring bands nearly repeat each other: a little of the diagonal keeps it solvable.
-    gram += 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    simulated = np.linalg.solve(gram, known @ wanted.T).T @ known
-    variance = float(((wanted - wanted.mean(1, keepdims=True)) ** 2).sum())
+    gram += 1e-6 * np.trace(gram) / known * np.eye(known)
+    response = np.linalg.solve(gram, products).T
+    simulated = np.empty_like(guide)
+    for rows in _row_blocks(cube):
+        simulated[:, rows] = (response @ _with_ones(cube[:, rows])).reshape(guide[:, rows].shape)
+    variance = float(((guide - guide.mean((1, 2), keepdims=True)) ** 2).sum())
     # Flat up to rounding: nothing contradicts the cube.
-    if variance <= 1e-9 * wanted.size:
-        return 1.0, simulated.reshape(guide.shape)
-    return 1 - float(((wanted - simulated) ** 2).sum()) / variance, simulated.reshape(guide.shape)
+    if variance <= 1e-9 * guide.size:
+        return 1.0, simulated
+    return 1 - float(((guide - simulated) ** 2).sum()) / variance, simulated
+
+
+def _row_blocks(cube: NDArray[Any]) -> list[slice]:
+    """Rows of which a copy in float64 is small."""
+    bands, height, width = cube.shape
+    step = max(_BLOCK // (8 * (bands + 1) * width), 1)
+    return [slice(top, top + step) for top in range(0, height, step)]
+
+
+def _with_ones(cube: NDArray[Any]) -> NDArray[Any]:
+    """(bands, H, W) -> (bands + 1, H W) float64, the last row for a response's offset."""
+    rows = np.ones((cube.shape[0] + 1, cube[0].size))
+    rows[:-1] = cube.reshape(cube.shape[0], -1)
+    return rows
 
 
 def _shift(a: NDArray[Any], b: NDArray[Any]) -> tuple[int, int]:
-    """By how many (rows, columns) ``b`` lies below and to the right of ``a``."""
-    window = np.hanning(a.shape[1])[:, None] * np.hanning(a.shape[2])[None]
-    spectra = [np.fft.rfft2((x.mean(0) - x.mean()) * window) for x in (a, b)]
+    """By how many (rows, columns) ``b`` lies below and to the right of ``a``, both (H, W)."""
+    window = np.hanning(a.shape[0])[:, None] * np.hanning(a.shape[1])[None]
+    spectra = [np.fft.rfft2((x - x.mean()) * window) for x in (a, b)]
     cross = spectra[1] * spectra[0].conj()
-    correlation = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-12), s=a.shape[1:])
+    correlation = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-12), s=a.shape)
     peak = np.unravel_index(int(correlation.argmax()), correlation.shape)
     down, right = (
         int(p) - (n if p > n // 2 else 0) for p, n in zip(peak, correlation.shape, strict=True)

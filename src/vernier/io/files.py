@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ __all__ = [
     "protect",
     "reason_of",
     "replacing",
+    "safe_names",
     "shown",
     "visible_files",
     "write_whole",
@@ -27,6 +29,10 @@ __all__ = [
 # Files that belong together: who names one of them means all.
 _ENVI = frozenset({".hdr", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip"})
 _WEIGHTS = frozenset({".safetensors", ".json"})
+# Of Windows, whatever suffix follows.
+_DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+# Bytes; file systems take 255, of which a suffix and what a caller adds need some.
+_LONGEST_NAME = 150
 
 
 @contextmanager
@@ -215,6 +221,28 @@ def _same(a: Path, b: Path) -> bool:
         return True
     # Hard links, and names that differ in case alone where the file system does not tell.
     return a.is_file() and b.is_file() and a.samefile(b)
+
+
+def safe_names(names: Iterable[str]) -> list[str]:
+    """Names that a file holds, as names for files on every system: one each, in any folder.
+
+    Letters, digits, spaces and the signs ``. , @ ( ) + = _ -`` stay. Others become hyphens, so that
+    no name leads out of its folder. A name is never empty, hidden, a device's or longer than file
+    systems take, and never that of another one, capital letters or not: it is numbered then.
+    """
+    safe: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        kept = re.sub(r"[^\w .,@()+=-]+", "-", name).lstrip(". -").rstrip(". ")
+        kept = kept.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(". ") or "unnamed"
+        if _DEVICE_NAMES.fullmatch(kept):
+            kept = f"_{kept}"
+        numbered, number = kept, 2
+        while numbered.casefold() in taken:
+            numbered, number = f"{kept}-{number}", number + 1
+        taken.add(numbered.casefold())
+        safe.append(numbered)
+    return safe
 
 
 def is_hidden(path: Path) -> bool:
