@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from vernier.fusion.classical import CLASSICAL
 from vernier.fusion.sheet import draw_sheet
 from vernier.imaging import simulation
 from vernier.io.cubes import CubeError, find_cubes, read_cube
+from vernier.io.files import safe_names
 from vernier.metrics.conventions import CONVENTIONS, Convention
 from vernier.metrics.spectral import band_cc, band_psnr, band_rmse
 from vernier.models.layers import FusionModel
@@ -338,7 +338,7 @@ def _draw(
     result: Tensor,
     wavelengths: tuple[float, ...] | None,
 ) -> None:
-    name = re.sub(r"[^\w.,@-]+", "-", f"{scene.name}-{method}")
+    (name,) = safe_names([f"{scene.name}-{method}".replace(" ", "-")])
     draw_sheet(
         folder / f"{name}.png",
         lr=scene.lr,
