@@ -39,7 +39,7 @@ def main(started: float, engine: str, model: str, source: Path, target: Path) ->
     ends("model")
     picture = read_picture(source)
     ends("decode")
-    result = upscaler.upscale(picture)
+    result = upscaler.upscale(picture).picture
     ends("network")
     write_picture(result, target)
     ends("encode")

@@ -9,7 +9,6 @@ import pytest
 
 from vernier.engines.tiles import (
     MIN_WINDOW,
-    available_memory,
     cut_evenly,
     plan_blended_tiles,
     plan_tiles,
@@ -49,7 +48,7 @@ def test_cores_cover_the_picture_once_and_windows_hold_their_halo(
     [
         (2, (150, 203), (33, 100)),
         (3, (141, 137), (29, 64)),
-        (2, (20, 150), (4, 8)),
+        (2, (20, 150), (16, 20)),
         (4, (129, 150), (64,)),
     ],
 )
@@ -103,12 +102,12 @@ def test_run_tiles_holds_no_second_picture() -> None:
         pixels,
         result,
         plan_tiles(600, 600, 100, 9),
-        lambda done, total: seen.append((done, total)),
+        lambda *call: seen.append(call),
     )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (result == 1).all()
-    assert seen == [(i, 36) for i in range(1, 37)]
+    assert seen == [(i, 36, "") for i in range(1, 37)]
     assert peak < result.nbytes / 3
 
 
@@ -142,15 +141,11 @@ def test_scarce_memory_makes_auto_tile_and_the_picture_stays_the_same(
     pixels = photo(150, 203, 3, np.float32)
     upscaler = Upscaler(weights[2], engine="torch")
     whole = upscaler.upscale_array(pixels)
-    monkeypatch.setattr(upscaler_module, "available_memory", lambda: 4_000_000)
-    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(upscaler_module, "available_memory", lambda *_: 4_000_000)
+    calls: list[tuple[int, int, str]] = []
     tiled = upscaler.upscale_array(pixels, progress=lambda *call: calls.append(call))
     assert len(calls) > 1
     np.testing.assert_array_equal(tiled, whole)
-
-
-def test_available_memory_is_what_a_machine_can_have() -> None:
-    assert 2**20 < available_memory() < 2**50
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 90), (129, 131)])

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vernier.errors import InputError
+from vernier.errors import InputError, VernierError
 from vernier.io import Picture, picture_size, write_picture
-from vernier.upscaling import Job, Plan, Upscaler, plan_jobs, run_jobs
+from vernier.upscaling import Job, Plan, Upscaler, files, plan_jobs, run_jobs, upscale_files
 
 Photo = Callable[..., np.ndarray]
 
@@ -110,6 +111,85 @@ def test_a_broken_picture_does_not_stop_the_others(
         assert outcome.size == picture_size(outcome.job.target)[:2] == (14, 18)
 
 
+@pytest.mark.parametrize("step", ["read_picture", "upscale", "write_picture"])
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError, OSError, ValueError, IndexError])
+def test_whatever_fails_is_that_pictures_one_line(
+    step: str,
+    kind: type[Exception],
+    tree: Path,
+    tmp_path: Path,
+    weights: dict[int, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where: Any = Upscaler if step == "upscale" else files
+    original, calls = getattr(where, step), 0
+
+    def sometimes(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise kind("first line\nsecond line")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(where, step, sometimes)
+    done = upscale_files([tree], tmp_path / "out", recursive=True, model=weights[2])
+    assert [outcome.error is None for outcome in done.outcomes] == [True, False, True, True]
+    (error,) = done.errors
+    assert isinstance(error, VernierError)
+    assert str(error).startswith(f"{tree / 'b.PNG'}: ")
+    assert "first line" in str(error)
+    assert "\n" not in str(error)
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file()) == [
+        "a.jpg",
+        "a.jpg",
+        "c.tif",
+    ]
+
+
+def test_an_interruption_stops_a_folder(
+    tree: Path, tmp_path: Path, weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Upscaler, "upscale", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        upscale_files([tree], tmp_path / "out", model=weights[2])
+
+
+def test_one_call_does_what_the_command_does(
+    tree: Path, tmp_path: Path, weights: dict[int, Path]
+) -> None:
+    told: list[tuple[int, int, str]] = []
+    out = tmp_path / "out"
+    settings: dict[str, Any] = {"model": weights[2], "scale": 1.5, "recursive": True, "tile": 16}
+    done = upscale_files(
+        [tree], out, suffix=".jpg", progress=lambda *call: told.append(call), **settings
+    )
+    assert str(done) == f"{out}: 4 pictures, sesr-m3 x1.5, openvino"
+    assert (done.output, done.skipped, done.left_out, done.errors) == (out, 0, 2, ())
+    assert done.written == done.outcomes
+    white = "laid over white, for JPEG has no transparency; PNG, WebP and TIFF do"
+    scale = "sesr-m3 has no weights for x1.5: runs x2, then bicubic down to x1.5"
+    assert done.notes == (scale, f"1 picture: {white}", "2 files of other kinds left out")
+    for outcome in done.outcomes:
+        assert outcome.notes == (scale,)
+        assert outcome.precision in ("fp32", "bf16")
+        assert outcome.size == picture_size(outcome.job.target)[:2]
+    # A picture is a hundred parts; these are run whole.
+    names = ["a.jpg", "b.PNG", "c.tif", "a.jpg", ""]
+    assert told == [(100 * i, 400, name) for i, name in enumerate(names)]
+    again = upscale_files([tree], out, suffix=".jpg", skip_existing=True, **settings)
+    assert (str(again), again.notes) == ("nothing to do, 4 already there", ())
+    (out / "a.jpg").unlink()
+    some = upscale_files([tree], out, suffix=".jpg", skip_existing=True, **settings)
+    assert str(some) == f"{out}: 1 picture, 3 already there, sesr-m3 x1.5, openvino"
+    one = upscale_files([str(tree / "a.jpg")], str(tmp_path / "one.png"), model=weights[2])
+    assert one.is_single
+    precision = one.outcomes[0].precision
+    assert str(one) == f"{tmp_path / 'one.png'}: 14x18, sesr-m3 x2, openvino {precision}"
+
+
 def test_a_target_that_cannot_be_written_is_that_pictures_error(
     tree: Path, tmp_path: Path, weights: dict[int, Path]
 ) -> None:
@@ -136,7 +216,7 @@ def test_an_outcome_says_what_was_lost(
         ".webp": {"moving": ["several frames"]},
     }.items():
         jobs = plan_jobs([tmp_path], tmp_path / "out", suffix=suffix).jobs
-        notes = {o.job.source.stem: o.notes for o in run_jobs(Upscaler(weights[2]), jobs)}
+        notes = {o.job.source.stem: o.losses for o in run_jobs(Upscaler(weights[2]), jobs)}
         assert notes.keys() == {"moving", "still", "opaque", "see-through"}
         for stem, found in notes.items():
             words = expected.get(stem, [])

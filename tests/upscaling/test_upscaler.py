@@ -61,7 +61,7 @@ def test_everything_but_the_pixels_is_kept(weights: dict[int, Path], photo: Phot
         source_format="png",
         density=(3.0, 4.0),
     )
-    result = Upscaler(weights[2]).upscale(picture)
+    result = Upscaler(weights[2]).upscale(picture).picture
     assert (result.height, result.width) == (16, 18)
     for name in ("icc_profile", "metadata", "source_format", "density"):
         assert getattr(result, name) == getattr(picture, name)
@@ -111,9 +111,9 @@ def test_a_scale_between_is_the_networks_result_resized(
     # Half a level of rounding, and the 16-bit steps in between.
     np.testing.assert_allclose(upscaler.upscale_array(pixels), expected, atol=0.52)
     direction = "down" if network > scale else "up"
-    assert upscaler.note == (
+    assert upscaler.upscale(Picture(pixels)).notes == (
         f"sesr-m3 has no weights for x{scale:g}: runs x{network}, "
-        f"then bicubic {direction} to x{scale:g}"
+        f"then bicubic {direction} to x{scale:g}",
     )
 
 
@@ -124,8 +124,9 @@ def test_networks_are_chained(named: str, weights: dict[int, Path], photo: Photo
     for scale in (4, 2):
         by_hand = Upscaler(weights[scale], precision="fp32").upscale_array(by_hand)
     np.testing.assert_array_equal(upscaler.upscale_array(pixels), by_hand)
-    assert upscaler.note == "sesr-m3 has no weights for x8: runs x4, then x2"
-    assert Upscaler(named, scale=4).note == ""
+    notes = ("sesr-m3 has no weights for x8: runs x4, then x2",)
+    assert upscaler.upscale(Picture(pixels)).notes == notes
+    assert Upscaler(named, scale=4).upscale(Picture(pixels)).notes == ()
 
 
 def test_the_default_scale_is_two_or_the_only_one(named: str, weights: dict[int, Path]) -> None:
@@ -182,6 +183,8 @@ def test_settings_and_pixels_that_cannot_be_used_are_refused(weights: dict[int, 
             Upscaler(weights[2], scale=scale)
     with pytest.raises(InputError, match="tile must be"):
         Upscaler(weights[2], tile=-3)
+    with pytest.raises(InputError, match="tiles of 8 pixels would spend nearly all time"):
+        Upscaler(weights[2], tile=8)
     with pytest.raises(InputError, match="did you mean 'sesr-m5'"):
         Upscaler("sesr-m55")
     with pytest.raises(InputError, match=r"missing\.safetensors: no such file"):
@@ -198,7 +201,7 @@ def test_settings_and_pixels_that_cannot_be_used_are_refused(weights: dict[int, 
 def test_a_result_beyond_the_memory_is_refused_before_any_work(
     weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upscaler_module, "available_memory", lambda: 100_000)
+    monkeypatch.setattr(upscaler_module, "available_memory", lambda *_: 100_000)
     with pytest.raises(InputError, match=r"1000x1000 pixels, needs 0.0 GiB.*smaller scale"):
         Upscaler(weights[2]).upscale_array(np.zeros((500, 500, 3), np.uint8))
 
@@ -209,12 +212,16 @@ def test_upscale_reads_and_writes_files(
     source, target = tmp_path / "in.png", tmp_path / "out.png"
     write_picture(Picture(photo(10, 13, 3)), source)
     result = vernier.upscale(source, target, model=weights[2])
-    np.testing.assert_array_equal(read_picture(target).pixels, result.pixels)
+    assert result.precision in ("fp32", "bf16")
+    np.testing.assert_array_equal(read_picture(target).pixels, result.picture.pixels)
     assert picture_size(target) == (26, 20, 3)
     in_memory = vernier.upscale(read_picture(source), model=weights[2])
-    np.testing.assert_array_equal(in_memory.pixels, result.pixels)
-    with pytest.raises(InputError, match="is the input itself"):
+    np.testing.assert_array_equal(in_memory.picture.pixels, result.picture.pixels)
+    with pytest.raises(InputError, match="would overwrite the input"):
         vernier.upscale(source, tmp_path / "." / "in.png", model=weights[2])
+    (tmp_path / "link.png").hardlink_to(source)
+    with pytest.raises(InputError, match="would overwrite the input"):
+        vernier.upscale(source, tmp_path / "link.png", model=weights[2])
 
 
 def test_bf16_costs_less_than_a_hundredth_of_a_decibel_where_auto_takes_it(shared: Path) -> None:
@@ -259,7 +266,7 @@ def test_every_awkward_picture_is_upscaled_or_refused(
         except PictureError:
             refused += 1
             continue
-        result = upscaler.upscale(picture)
+        result = upscaler.upscale(picture).picture
         height, width, channels = picture.pixels.shape
         assert result.pixels.shape == (2 * height, 2 * width, channels), path
         assert result.pixels.dtype == picture.pixels.dtype, path

@@ -15,32 +15,35 @@ cores are faded into each other, so that no seam is seen.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vernier.errors import InputError
+from vernier.progress import Progress
 
 __all__ = [
     "MIN_WINDOW",
+    "SMALLEST_TILE",
     "Tile",
-    "available_memory",
+    "check_tile",
     "cut_evenly",
+    "in_smaller_tiles",
     "plan_blended_tiles",
     "plan_tiles",
     "run_tiles",
     "tile_side",
 ]
 
+Result = TypeVar("Result")
+
 MIN_WINDOW = 128
-# Nothing is known of what the system has: assume a small machine.
-_ASSUMED_MEMORY = 2 * 1024**3
+# A core of fewer pixels is nothing beside its halo.
+SMALLEST_TILE = 16
 # Of the memory that is free, what the tiles may take.
 _SHARE = 0.5
 
@@ -136,7 +139,7 @@ def run_tiles(
     pixels: NDArray[Any],
     result: NDArray[Any],
     tiles: list[Tile],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Run every window and paste its core, faded where the plan says so.
 
@@ -146,7 +149,7 @@ def run_tiles(
         result: (H * scale, W * scale, C), overwritten; of other arrays the largest is as high as a
             tile.
         tiles: see `plan_tiles`.
-        progress: called with (tiles done, tiles).
+        progress: told the tiles that are done.
     """
     scale = result.shape[0] // pixels.shape[0]
     done = 0
@@ -169,7 +172,7 @@ def run_tiles(
             place[...] = _faded(place, new, before * scale, axis=1)
             done += 1
             if progress:
-                progress(done, len(tiles))
+                progress(done, len(tiles), "")
         if fade:
             whole = _faded(target, strip, above * scale, axis=0)
             target[...] = np.rint(whole) if np.issubdtype(target.dtype, np.integer) else whole
@@ -207,13 +210,12 @@ def tile_side(
         memory: bytes available; the estimate may take half of it.
 
     Raises:
-        InputError: ``tile`` is negative or no number.
+        InputError: see `check_tile`.
     """
+    check_tile(tile)
     if tile is None or tile == 0:
         return None
     if tile != "auto":
-        if not isinstance(tile, int) or tile < 0:
-            raise InputError(f"tile must be a number of pixels, 0 or 'auto', not {tile!r}")
         return None if tile >= max(height, width) else tile
     budget = _SHARE * memory
     if height * width * bytes_per_pixel <= budget:
@@ -222,21 +224,39 @@ def tile_side(
     return max(window - 2 * halo, MIN_WINDOW // 2)
 
 
-def available_memory() -> int:
-    """Bytes that can be taken now without swapping, within the control group's limit."""
-    free = _ASSUMED_MEMORY
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int((group / "memory.current").read_text()))
-    except OSError:
-        pass
-    return max(free, 0)
+def in_smaller_tiles(run: Callable[[int | None], Result], side: int | None, longest: int) -> Result:
+    """Run, and where the memory does not suffice run again, each time in tiles half as large.
+
+    Args:
+        run: is given the side of the tiles, None for none; starts from the beginning.
+        side: to begin with.
+        longest: the longer side of what is run.
+
+    Raises:
+        InputError: the memory does not suffice for tiles of `SMALLEST_TILE` either.
+    """
+    while True:
+        try:
+            return run(side)
+        except MemoryError as error:
+            smaller = longest // 2 if side is None else side // 2
+            if smaller < SMALLEST_TILE:
+                raise InputError(f"out of memory even in tiles: {error}") from error
+        side = smaller
+
+
+def check_tile(tile: int | Literal["auto"] | None) -> None:
+    """Refuse a size of tiles that `tile_side` cannot take.
+
+    Raises:
+        InputError: it is negative, no number, or so small that tiles are nothing but overlap.
+    """
+    if tile is None or tile == "auto":
+        return
+    if isinstance(tile, bool) or not isinstance(tile, int) or tile < 0:
+        raise InputError(f"tile must be a number of pixels, 0 or 'auto', not {tile!r}")
+    if 0 < tile < SMALLEST_TILE:
+        raise InputError(
+            f"tiles of {tile} pixels would spend nearly all time on overlaps: at least "
+            f"{SMALLEST_TILE}, 0 for none, or auto"
+        )

@@ -1,27 +1,35 @@
-"""Many picture files: what becomes what, and reading, computing and writing at the same time."""
+"""Picture files and folders of them: what becomes what, and doing it."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+from vernier.engines import EngineName, Precision
 from vernier.errors import InputError, VernierError
 from vernier.io import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, Picture, read_picture, write_picture
-from vernier.upscaling.upscaler import Progress, Upscaler
+from vernier.io.files import is_hidden, protect, reason_of
+from vernier.progress import Progress
+from vernier.upscaling.pipeline import Finished, run_pipeline
+from vernier.upscaling.upscaler import TileSize, Upscaled, Upscaler
+from vernier.zoo.registry import DEFAULT_MODEL
 
-__all__ = ["Job", "Outcome", "Plan", "plan_jobs", "run_jobs"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Job", "Outcome", "Plan", "UpscaledFiles", "plan_jobs", "run_jobs", "upscale_files"]
 
 # Formats that are read, but not written: these become PNG.
 _READ_ONLY = frozenset({".gif", ".heic", ".heif"})
 _WRITABLE = PICTURE_SUFFIXES - _READ_ONLY
 _WITHOUT_ALPHA = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-# Pictures decoded ahead, and pictures waiting to be encoded: enough to hide both, little memory.
-_AHEAD = 2
+# Progress counts every picture as so many parts.
+_PARTS = 100
 
 
 @dataclass(frozen=True)
@@ -42,17 +50,82 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: a written picture's width and height, or an error's one line.
+    """What became of a job: a written picture, or an error's one line.
 
-    ``notes`` says what of the picture the written file does not hold.
+    Attributes:
+        job: the files.
+        size: width and height of the written picture.
+        precision: what the network was computed in.
+        seconds: from when the picture was read.
+        error: None where the picture was written.
+        notes: of the result, see `vernier.upscaling.Upscaled`.
+        losses: what of the picture the written file does not hold.
     """
 
     job: Job
     size: tuple[int, int] | None = None
-    precision: str = ""
+    precision: Literal["fp32", "bf16"] | None = None
     seconds: float = 0.0
     error: VernierError | None = None
     notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UpscaledFiles:
+    """What became of pictures and folders.
+
+    Attributes:
+        output: the file or the folder that was asked for.
+        outcomes: of the pictures that were not left out, in order.
+        skipped: pictures left out because their file was there already.
+        left_out: files of folders left out because they are no pictures.
+        how: the model, its scale and the engine; "" where nothing was done.
+    """
+
+    output: Path
+    outcomes: tuple[Outcome, ...]
+    skipped: int = 0
+    left_out: int = 0
+    how: str = ""
+
+    @property
+    def written(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.error is None)
+
+    @property
+    def errors(self) -> tuple[VernierError, ...]:
+        return tuple(outcome.error for outcome in self.outcomes if outcome.error is not None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be known of the results: each sentence once, with the number of pictures."""
+        if not self.outcomes:
+            return ()
+        notes = list(dict.fromkeys(note for outcome in self.written for note in outcome.notes))
+        losses = Counter(loss for outcome in self.written for loss in outcome.losses)
+        for loss, count in losses.items():
+            notes.append(loss if self.is_single else f"{_counted(count, 'picture')}: {loss}")
+        if self.left_out:
+            notes.append(f"{_counted(self.left_out, 'file')} of other kinds left out")
+        return tuple(notes)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there was one picture in all."""
+        return len(self.outcomes) + self.skipped == 1
+
+    def __str__(self) -> str:
+        """What was written where, by what."""
+        skipped = f", {self.skipped} already there" if self.skipped else ""
+        if not self.outcomes:
+            return f"nothing to do{skipped}"
+        if self.is_single and self.written:
+            (one,) = self.written
+            assert one.size
+            width, height = one.size
+            return f"{one.job.target}: {width}x{height}, {self.how} {one.precision}"
+        return f"{self.output}: {_counted(len(self.written), 'picture')}{skipped}, {self.how}"
 
 
 def plan_jobs(
@@ -111,6 +184,7 @@ def _single(source: Path, target: Path, suffix: str | None) -> Job:
         raise InputError(f"{target} does not end in {suffix}: leave one of the two out")
     if not target.parent.is_dir():
         raise InputError(f"{target.parent}: no such folder; create it first")
+    protect([source], [target])
     return Job(source, target)
 
 
@@ -124,8 +198,7 @@ def _pictures(path: Path, output: Path, recursive: bool) -> tuple[list[tuple[Pat
         relative = file.relative_to(path)
         # A second run over a folder must not take the first one's results for new pictures.
         of_a_run = path.resolve() != results and file.resolve().is_relative_to(results)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or of_a_run or not file.is_file():
+        if is_hidden(relative) or of_a_run or not file.is_file():
             continue
         if file.suffix.lower() in PICTURE_SUFFIXES:
             found.append((file, relative))
@@ -160,6 +233,66 @@ def _refuse_collisions(jobs: list[Job]) -> None:
         targets[key] = job
 
 
+def upscale_files(
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    recursive: bool = False,
+    skip_existing: bool = False,
+    suffix: str | None = None,
+    quality: int = 95,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    model: str | Path | nn.Module = DEFAULT_MODEL,
+    scale: float | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    tile: TileSize = "auto",
+    ensemble: bool = False,
+    device: str | None = None,
+    exact_tiles: bool = False,
+    progress: Progress | None = None,
+) -> UpscaledFiles:
+    """Upscale picture files and whole folders of them: what ``vernier upscale`` does.
+
+    Args:
+        inputs, output, recursive, suffix: see `plan_jobs`.
+        skip_existing: leave out pictures whose file is there already.
+        quality: see `vernier.io.write_picture`.
+        max_pixels: see `vernier.io.read_picture`.
+        model, scale, engine, precision, tile, ensemble, device, exact_tiles: see
+            `vernier.Upscaler`.
+        progress: told hundredths of pictures, and the name of the one at hand.
+
+    Returns:
+        What became of each picture. One that fails is told with its error, and leaves no file.
+
+    Raises:
+        InputError: a setting that cannot be used, or see `plan_jobs`; nothing has been written.
+    """
+    plan = plan_jobs(
+        [Path(each) for each in inputs], Path(output), recursive=recursive, suffix=suffix
+    )
+    jobs = [job for job in plan.jobs if not (skip_existing and job.target.exists())]
+    skipped = len(plan.jobs) - len(jobs)
+    if not jobs:
+        return UpscaledFiles(Path(output), (), skipped, plan.left_out)
+    upscaler = Upscaler(
+        model,
+        scale=scale,
+        engine=engine,
+        precision=precision,
+        tile=tile,
+        ensemble=ensemble,
+        device=device,
+        exact_tiles=exact_tiles,
+    )
+    outcomes = tuple(
+        run_jobs(upscaler, jobs, quality=quality, max_pixels=max_pixels, progress=progress)
+    )
+    how = f"{upscaler.name} x{upscaler.scale:g}, {upscaler.engine_name}"
+    return UpscaledFiles(Path(output), outcomes, skipped, plan.left_out, how)
+
+
 def run_jobs(
     upscaler: Upscaler,
     jobs: Sequence[Job],
@@ -170,54 +303,72 @@ def run_jobs(
 ) -> Iterator[Outcome]:
     """Read, upscale and write, one picture of each at a time, in the order of the jobs.
 
-    A picture that fails yields its error and leaves no file; the others go on.
+    A picture that fails, for whatever reason, yields its error and leaves no file; the others go
+    on. Only an interruption ends them.
 
     Args:
         quality: see `vernier.io.write_picture`.
         max_pixels: see `vernier.io.read_picture`.
-        progress: called with (tiles done, tiles) of the picture at hand, where it has tiles.
+        progress: told hundredths of pictures, and the name of the one at hand.
     """
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        waiting = iter(jobs)
-        decoding: deque[tuple[Job, Future[Picture]]] = deque()
-        encoding: deque[Future[Outcome]] = deque()
+    begun = 0
 
-        def decode_ahead() -> None:
-            while len(decoding) < _AHEAD and (job := next(waiting, None)):
-                future = reader.submit(read_picture, job.source, max_pixels=max_pixels)
-                decoding.append((job, future))
+    def read(job: Job) -> Picture:
+        return read_picture(job.source, max_pixels=max_pixels)
 
-        decode_ahead()
-        while decoding:
-            job, decoded = decoding.popleft()
-            start = time.perf_counter()
-            try:
-                picture = decoded.result()
-                decode_ahead()
-                result = upscaler.upscale(picture, progress=progress)
-            except VernierError as error:
-                decode_ahead()
-                encoding.append(writer.submit(Outcome, job, error=error))
-            else:
-                precision = upscaler.precision(picture)
-                encoding.append(writer.submit(_write, job, result, precision, start, quality))
-            while len(encoding) >= _AHEAD:
-                yield encoding.popleft().result()
-        for written in encoding:
-            yield written.result()
+    def compute(job: Job, picture: Picture) -> tuple[Upscaled, float]:
+        nonlocal begun
+        start, before = time.perf_counter(), begun * _PARTS
+        begun += 1
+
+        def tell(done: int, total: int, _: str, /) -> None:
+            if progress:
+                parts = before + _PARTS * done // max(total, 1)
+                progress(parts, _PARTS * len(jobs), job.source.name)
+
+        tell(0, 1, "")
+        return upscaler.upscale(picture, progress=tell), start
+
+    def write(job: Job, computed: tuple[Upscaled, float]) -> Outcome:
+        result, start = computed
+        return _write(job, result, start, quality)
+
+    for finished in run_pipeline(jobs, read, compute, write):
+        yield _outcome(finished)
+    if progress:
+        progress(_PARTS * len(jobs), _PARTS * len(jobs), "")
 
 
-def _write(job: Job, picture: Picture, precision: str, start: float, quality: int) -> Outcome:
+def _write(job: Job, result: Upscaled, start: float, quality: int) -> Outcome:
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(picture, job.target, quality=quality)
-    except VernierError as error:
-        return Outcome(job, error=error)
     except OSError as error:
-        return Outcome(job, error=InputError(f"{job.target.parent}: {error.strerror}"))
-    seconds = time.perf_counter() - start
-    size = (picture.width, picture.height)
-    return Outcome(job, size, precision, seconds, notes=_losses(picture, job.target))
+        raise InputError(f"{job.target.parent}: {reason_of(error)}") from error
+    picture = result.picture
+    write_picture(picture, job.target, quality=quality)
+    return Outcome(
+        job,
+        (picture.width, picture.height),
+        result.precision,
+        time.perf_counter() - start,
+        notes=result.notes,
+        losses=_losses(picture, job.target),
+    )
+
+
+def _outcome(finished: Finished[Job, Outcome]) -> Outcome:
+    """What became of a job; what nobody foresaw is one line as well."""
+    job, error = finished.item, finished.error
+    if error is None:
+        assert finished.result is not None
+        return finished.result
+    if not isinstance(error, VernierError):
+        reason = reason_of(error).splitlines()[0]
+        what = "not enough memory" if isinstance(error, MemoryError) else type(error).__name__
+        told = InputError(f"{job.source}: {what} ({reason})")
+        told.__cause__ = error
+        error = told
+    return Outcome(job, error=error)
 
 
 def _losses(picture: Picture, target: Path) -> tuple[str, ...]:
@@ -228,3 +379,7 @@ def _losses(picture: Picture, target: Path) -> tuple[str, ...]:
     if without_alpha and (picture.pixels[..., -1] < picture.peak).any():
         losses.append("laid over white, for JPEG has no transparency; PNG, WebP and TIFF do")
     return tuple(losses)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

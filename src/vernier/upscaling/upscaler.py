@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vernier.devices import available_memory, memory_errors
 from vernier.engines import EngineName, Precision
 from vernier.engines.tiles import (
     Tile,
-    available_memory,
+    check_tile,
+    in_smaller_tiles,
     plan_blended_tiles,
     plan_tiles,
     run_tiles,
@@ -23,7 +25,10 @@ from vernier.engines.tiles import (
 from vernier.errors import InputError
 from vernier.imaging.bicubic import resize_pixels, resized_length, to_pixels
 from vernier.io import Picture, read_picture, write_picture
+from vernier.io.files import protect, reason_of
+from vernier.progress import Progress
 from vernier.upscaling.alpha import bleed
+from vernier.upscaling.highlights import split_highlights
 from vernier.upscaling.pixels import PixelEngine, create_pixel_engine
 from vernier.upscaling.pixels.compose import CARRY_RADIUS
 from vernier.zoo.facts import Facts
@@ -33,16 +38,30 @@ from vernier.zoo.registry import DEFAULT_MODEL
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Upscaler", "plan_scales", "upscale"]
+__all__ = ["Upscaled", "Upscaler", "plan_scales", "upscale"]
 
 TileSize = int | Literal["auto"] | None
-Progress = Callable[[int, int], None]
 
 # What a model that sees everything gets around its tiles; there tiling is an approximation.
 _GLOBAL_HALO = 32
-_SMALLEST_TILE = 16
 _EXACT_TILE = 256
 _DTYPES = (np.uint8, np.uint16, np.float32)
+
+
+@dataclass(frozen=True)
+class Upscaled:
+    """A picture that was made larger, and what should be known of it.
+
+    Attributes:
+        picture: the larger one.
+        notes: sentences for people: that the scale is not the network's own, that tiles do not add
+            up to the whole picture's result.
+        precision: what the network was computed in.
+    """
+
+    picture: Picture
+    notes: tuple[str, ...]
+    precision: Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -86,9 +105,10 @@ class Upscaler:
 
     Attributes:
         scale: as used.
-        note: one sentence where the scale is not the network's own, else "".
-        approximate: a picture was cut into tiles that do not add up to the whole picture's result.
         name, engine_name: of the model and what executes it.
+
+    Any number of threads may use one upscaler at the same time; each gets the result of its own
+    picture, and nothing of a call is kept.
 
     Raises:
         InputError: a setting that cannot be used; the message says which and why.
@@ -109,7 +129,7 @@ class Upscaler:
         device: str | None = None,
         exact_tiles: bool = False,
     ) -> None:
-        tile_side(1, 1, tile=tile, halo=0, bytes_per_pixel=1, memory=1)
+        check_tile(tile)
         networks = networks_of(model)
         if scale is None:
             scale = 2 if 2 in networks else min(networks)
@@ -134,24 +154,32 @@ class Upscaler:
         engines = {s: create_pixel_engine(n, engine, precision, device) for s, n in loaded.items()}
         self._stages = [_Stage(loaded[s].facts, engines[s]) for s in chain]
         self._tile = tile
+        self._exact_tiles = exact_tiles
         self._ensemble = ensemble
         self.name = loaded[chain[0]].name
         self.engine_name = self._stages[0].engine.name
-        self.note = _note(self.name, scale, chain)
-        self.approximate = False
+        self._note = _note(self.name, scale, chain)
 
-    def precision(self, picture: Picture) -> Literal["fp32", "bf16"]:
-        """What the network is computed in for such a picture."""
-        return self._stages[0].engine.precision(picture.pixels.dtype)
-
-    def upscale(self, picture: Picture, *, progress: Progress | None = None) -> Picture:
+    def upscale(self, picture: Picture, *, progress: Progress | None = None) -> Upscaled:
         """The picture, ``ceil(side * scale)`` on each side; everything else is kept.
 
         Args:
             picture: see `vernier.io.Picture`.
-            progress: called with (tiles done, tiles).
+            progress: told the tiles that are done, where there are any.
+
+        Raises:
+            InputError: see `upscale_array`.
         """
-        return picture.with_pixels(self.upscale_array(picture.pixels, progress=progress))
+        pixels, is_approximate = self._upscale(picture.pixels, progress)
+        notes = [self._note] if self._note else []
+        if is_approximate:
+            notes.append(
+                f"{self.name} looks at the whole picture, so that its tiles come near the whole "
+                "picture's result but do not equal it; --tile 0 takes none, and --exact-tiles, "
+                "which GRLA has, makes them exact"
+            )
+        precision = self._stages[0].engine.precision(picture.pixels.dtype)
+        return Upscaled(picture.with_pixels(pixels), tuple(notes), precision)
 
     def upscale_array(
         self, pixels: NDArray[Any], *, progress: Progress | None = None
@@ -159,16 +187,16 @@ class Upscaler:
         """The same for pixels alone.
 
         Args:
-            pixels: (H, W) or (H, W, C), uint8, uint16 or float32 (white is 1, more is kept,
-                negative values become 0); C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGB
-                and alpha).
-            progress: called with (tiles done, tiles).
+            pixels: (H, W) or (H, W, C), uint8, uint16 or float32; C is 1 (gray), 2 (gray and
+                alpha), 3 (RGB) or 4 (RGB and alpha). Of float32 white is 1; what is above it is
+                carried by bicubic, and negative values become 0.
+            progress: told the tiles that are done, where there are any.
 
         Returns:
             (H', W') or (H', W', C), same type.
 
         Raises:
-            InputError: another shape or type, or the result would not fit into memory.
+            InputError: another shape or type, or the memory does not suffice.
         """
         if not isinstance(pixels, np.ndarray):
             raise InputError(f"expected a numpy array, got {type(pixels).__name__}")
@@ -178,68 +206,85 @@ class Upscaler:
             raise InputError(f"expected pixels (H, W) or (H, W, 1 to 4), got {pixels.shape}")
         if pixels.dtype not in _DTYPES:
             raise InputError(f"expected uint8, uint16 or float32 pixels, got {pixels.dtype}")
-        if pixels.dtype == np.float32:
-            # Linear light may exceed white: bring it into the networks' range, and back.
-            finite = np.nan_to_num(pixels, posinf=0.0, neginf=0.0)
-            white = max(1.0, float(finite.max()))
-            return self._upscale_unit(finite / np.float32(white), progress) * np.float32(white)
-        return self._upscale_unit(pixels, progress)
+        return self._upscale(pixels, progress)[0]
 
-    def _upscale_unit(self, pixels: NDArray[Any], progress: Progress | None) -> NDArray[Any]:
-        dtype, (height, width, channels) = pixels.dtype, pixels.shape
+    def _upscale(
+        self, pixels: NDArray[Any], progress: Progress | None
+    ) -> tuple[NDArray[Any], bool]:
+        """The larger pixels, and whether tiles only came near them."""
+        height, width, channels = pixels.shape
         size = (resized_length(height, self.scale), resized_length(width, self.scale))
-        _memory_beside((*size, channels), dtype)
-        if channels in (2, 4):
+        _memory_beside((*size, channels), pixels.dtype)
+        try:
+            with memory_errors():
+                if pixels.dtype != np.float32:
+                    return self._upscale_unit(pixels, size, progress)
+                seen, light = split_highlights(pixels)
+                result, is_approximate = self._upscale_unit(seen, size, progress)
+                if light is not None:
+                    result += light.enlarged(self.scale, size)
+                return result, is_approximate
+        except MemoryError as error:
+            raise InputError(
+                f"out of memory: a picture of {width}x{height} pixels to one of "
+                f"{size[1]}x{size[0]} ({reason_of(error)}): choose a smaller scale"
+            ) from error
+
+    def _upscale_unit(
+        self, pixels: NDArray[Any], size: tuple[int, int], progress: Progress | None
+    ) -> tuple[NDArray[Any], bool]:
+        dtype = pixels.dtype
+        if pixels.shape[2] in (2, 4):
             pixels = bleed(pixels)
-        reached = 1
+        reached, is_approximate = 1, False
         for stage in self._stages:
             reached *= stage.facts.scale
             # What is processed further keeps more than eight bits on the way.
             between = np.dtype(np.uint16) if dtype == np.uint8 else dtype
             done = stage is self._stages[-1] and reached == self.scale
-            pixels = self._run(stage, pixels, dtype if done else between, progress)
+            pixels, in_parts = self._run(stage, pixels, dtype if done else between, progress)
+            is_approximate |= in_parts
         if reached != self.scale:
             pixels = resize_pixels(pixels, self.scale / reached, size, dtype)
-        return pixels
+        return pixels, is_approximate
 
     def _run(
         self, stage: _Stage, pixels: NDArray[Any], dtype: np.dtype[Any], progress: Progress | None
-    ) -> NDArray[Any]:
+    ) -> tuple[NDArray[Any], bool]:
         height, width, channels = pixels.shape
-        scale, engine = stage.facts.scale, stage.engine
-        shape = (height * scale, width * scale, channels)
+        facts, engine = stage.facts, stage.engine
+        shape = (height * facts.scale, width * facts.scale, channels)
 
         def run(window: NDArray[Any]) -> NDArray[Any]:
             if self._ensemble:
                 return _self_ensemble(engine, window, dtype)
             return engine.run(window, dtype)
 
+        def run_in(side: int | None) -> tuple[NDArray[Any], bool]:
+            if side is None:
+                return run(pixels), False
+            result = np.empty(shape, dtype)
+            tiles = stage.plan(height, width, side)
+            run_tiles(run, pixels, result, tiles, progress)
+            return result, facts.receptive_radius is None and len(tiles) > 1
+
+        if self._exact_tiles:
+            return run_in(None)
         bytes_per_pixel = engine.bytes_per_pixel(channels)
         if self._ensemble:
-            bytes_per_pixel += 2 * 4 * channels * scale**2
+            bytes_per_pixel += 2 * 4 * channels * facts.scale**2
+        memory = _memory_beside(shape, dtype)
+        if engine.device != "cpu":
+            memory = available_memory(engine.device)
         side = tile_side(
             height,
             width,
             tile=self._tile,
             halo=stage.halo,
             bytes_per_pixel=bytes_per_pixel,
-            memory=_memory_beside(shape, dtype),
+            memory=memory,
         )
-        while True:
-            try:
-                if side is None:
-                    return run(pixels)
-                result = np.empty(shape, dtype)
-                tiles = stage.plan(height, width, side)
-                run_tiles(run, pixels, result, tiles, progress)
-            except MemoryError as error:
-                side = max(height, width) // 2 if side is None else side // 2
-                if side < _SMALLEST_TILE:
-                    raise InputError(f"out of memory even in tiles: {error}") from error
-            else:
-                if stage.facts.receptive_radius is None and len(tiles) > 1:
-                    self.approximate = True
-                return result
+        return in_smaller_tiles(run_in, side, max(height, width))
 
 
 def _with_exact_tiles(network: Network, side: int) -> Network:
@@ -317,26 +362,22 @@ def upscale(
     ensemble: bool = False,
     device: str | None = None,
     exact_tiles: bool = False,
-) -> Picture:
-    """Upscale one picture; for several, make one `Upscaler`, which takes the same settings.
+) -> Upscaled:
+    """Upscale one picture; for several, `upscale_files` or one `Upscaler` with the same settings.
 
     Args:
         picture: a file, or a picture already read.
         output: a file to write, whose suffix chooses the format; None writes nothing.
 
     Returns:
-        The larger picture.
+        The larger picture, with its notes.
 
     Raises:
-        InputError: a setting that cannot be used, or ``output`` is the input file.
+        InputError: a setting that cannot be used, or ``output`` is the input or the weight file.
         PictureError: the file cannot be read or written.
     """
-    if (
-        output is not None
-        and isinstance(picture, str | Path)
-        and Path(picture).resolve() == Path(output).resolve()
-    ):
-        raise InputError(f"{output} is the input itself: choose another output")
+    read = [Path(each) for each in (picture, model) if isinstance(each, str | Path)]
+    protect(read, [None if output is None else Path(output)])
     upscaler = Upscaler(
         model,
         scale=scale,
@@ -350,5 +391,5 @@ def upscale(
     source = picture if isinstance(picture, Picture) else read_picture(Path(picture))
     result = upscaler.upscale(source)
     if output is not None:
-        write_picture(result, Path(output))
+        write_picture(result.picture, Path(output))
     return result
