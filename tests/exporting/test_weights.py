@@ -107,6 +107,6 @@ def test_a_folder_is_not_replaced(published: Path) -> None:
     model, _ = load_model(published)
     target = published.parent / "a.pth"
     target.mkdir()
-    with pytest.raises(InputError, match=r"a\.pth: a folder has this name"):
+    with pytest.raises(InputError, match=r"a\.pth: a folder or a device has this name"):
         export_weights(model, new_card(model, "hat"), target)
     assert files(published.parent) == ["a.pth", "published.pth"]

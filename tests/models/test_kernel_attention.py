@@ -19,7 +19,7 @@ from vernier.models.kernel_attention import (
     switches_of,
     window_conv_means,
 )
-from vernier.models.psrt import PSRT, fuse_kernels
+from vernier.models.psrt import PSRT
 from vernier.zoo.checkpoints import load_model, new_card, save_weights
 from vernier.zoo.registry import create_model, get_entry
 
@@ -79,7 +79,7 @@ def test_parameter_counts(variant: str) -> None:
     arguments: dict[str, Any] = {"kernel_attention": variant, "scale": 4}
     published = create_model("psrt-ka1", as_published=True, **arguments)
     sound = create_model("psrt-ka1", **arguments)
-    assert (count(published), count(sound), count(fuse_kernels(sound))) == PARAMETERS[variant]
+    assert (count(published), count(sound), count(sound.deploy())) == PARAMETERS[variant]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -120,7 +120,7 @@ def test_fusing_a_network(variant: str, tmp_path: Path) -> None:
     """Exact, also through a file; what depends on the input stays as it is."""
     model = tiny(variant).double()
     lr, guide = torch.rand(1, 4, 4, 8).double(), torch.rand(1, 3, 16, 32).double()
-    fused = fuse_kernels(model)
+    fused = model.deploy()
     with torch.no_grad():
         expected = model(lr, guide)
         assert (fused(lr, guide) - expected).abs().max() < 1e-12 * expected.abs().max()
@@ -229,7 +229,7 @@ def test_receptive_radius(overrides: dict[str, Any]) -> None:
     model = tiny("ka11", embed=8, **overrides).double()
     reach, side = model.receptive_radius, model.size_multiple
     assert reach is not None
-    assert fuse_kernels(model).receptive_radius == reach
+    assert model.deploy().receptive_radius == reach
     size = -(-2 * reach // side) * side + 2 * side
     first = size // 2 // side * side
     cube = torch.rand(1, 4, size, 8).double()

@@ -133,7 +133,9 @@ def test_receptive_radius_and_tiles(form: str) -> None:
     model = tiny(shuffle=form).double()
     side, reach = model.size_multiple, model.receptive_radius
     assert reach is not None
-    assert reach == get_entry("psrt" if form == "aligned" else "psrt-noshuffle").receptive_radius
+    assert (
+        reach == get_entry("psrt" if form == "aligned" else "psrt-noshuffle").facts.receptive_radius
+    )
     cube, guide = (
         torch.rand(1, 4, 6 * side, 6 * side).double(),
         torch.rand(1, 3, 6 * side, 6 * side),

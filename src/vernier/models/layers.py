@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -29,8 +31,18 @@ __all__ = [
 class Model(nn.Module):
     """What every network tells about itself, and its way to the form that is executed.
 
+    A network of your own derives from `SRModel` or `FusionModel`, takes ``scale`` among the
+    arguments of its constructor and sets the attribute of that name; what else it must have is
+    stated there. All of the following has a default that it may keep.
+
     A network whose training form differs from what is executed (collapsible blocks, batch norms
     that fold) overrides ``deployed``, ``deploy`` and ``skeleton``.
+
+    Attributes:
+        architecture: the family's name, for networks that come with Vernier.
+        scale: upscaling factor.
+        channels: in and out; of a network for pictures 1 or 3, as its ``colour`` says.
+        size_multiple: what height and width are padded to inside the network.
     """
 
     architecture: ClassVar[str]
@@ -38,10 +50,34 @@ class Model(nn.Module):
     channels: int
     size_multiple: int = 1
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        model = super().__new__(cls)
+        # Before torch's own bookkeeping exists.
+        model.__dict__["_arguments"] = _bound(cls, args, kwargs)
+        return model
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "architecture" not in cls.__dict__:
+            cls.architecture = f"{cls.__module__}:{cls.__qualname__}"
+        channels = {"luma": 1, "rgb": 3}.get(cls.__dict__.get("colour", ""))
+        if channels and "channels" not in cls.__dict__:
+            cls.channels = channels
+
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor arguments that make this network, without ``scale``."""
-        raise NotImplementedError
+        """The constructor arguments that make this network, without ``scale``.
+
+        By default those that it was built with, defaults included. They must fit into JSON, or be
+        told here in a form that does.
+
+        Raises:
+            NotImplementedError: the constructor takes any number of positional arguments.
+        """
+        arguments: dict[str, Any] | None = self.__dict__["_arguments"]
+        if arguments is None:
+            raise NotImplementedError(f"{type(self).__name__} must implement config")
+        return {name: _plain(value) for name, value in arguments.items()}
 
     @property
     def receptive_radius(self) -> int | None:
@@ -50,6 +86,7 @@ class Model(nn.Module):
 
     @property
     def deployed(self) -> bool:
+        """Whether it is in the form that is executed."""
         return True
 
     def deploy(self) -> Self:
@@ -80,10 +117,45 @@ class Model(nn.Module):
         return copied
 
 
+def _bound(
+    kind: type[Model], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any] | None:
+    """A constructor's arguments by name, with their defaults and without ``scale``.
+
+    None = some of them have no name.
+    """
+    signature = inspect.signature(kind.__init__)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    try:
+        bound = signature.bind_partial(None, *args, **kwargs)
+    except TypeError:
+        # The constructor will say so itself.
+        return None
+    bound.apply_defaults()
+    arguments = dict(list(bound.arguments.items())[1:])
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(name, {})
+    arguments.pop("scale", None)
+    return {name: _plain(value) for name, value in arguments.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences as JSON gives them back, and copied."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
 class SRModel(Model):
     """A network for single pictures: ``forward(lr) -> hr``, any size from 1x1 up.
 
     ``lr`` is (B, C, H, W) in [0, 1], C = 1 (luma) or 3 (RGB); ``hr`` (B, C, scale H, scale W).
+    A network of your own states ``colour`` ("luma" or "rgb") and implements ``forward``.
     """
 
     colour: Literal["luma", "rgb"]
@@ -92,14 +164,36 @@ class SRModel(Model):
 class FusionModel(Model):
     """A network for hyperspectral fusion: ``forward(lr, guide, upsampled=None) -> hr``.
 
-    ``lr`` is the cube (B, bands, H, W), ``guide`` (B, guide_channels, scale H, scale W), both in
-    [0, 1]; ``upsampled`` is the cube already brought to the guide's size, made by MATLAB's bicubic
-    where it is left out; ``hr`` is (B, bands, scale H, scale W). ``channels`` are the bands;
-    ``size_multiple`` and ``receptive_radius`` are counted in guide pixels.
+    ``channels`` are the bands; ``size_multiple`` and ``receptive_radius`` are counted in guide
+    pixels. A network of your own sets ``channels`` and ``guide_channels`` and implements
+    ``forward_aligned``.
     """
 
     colour: Literal["cube"] = "cube"
     guide_channels: int
+
+    def forward(self, lr: Tensor, guide: Tensor, upsampled: Tensor | None = None) -> Tensor:
+        """Fuse cubes with their guides.
+
+        Args:
+            lr: (B, bands, H, W) in [0, 1].
+            guide: (B, guide_channels, scale H, scale W) in [0, 1].
+            upsampled: the cube at the guide's size, (B, bands, scale H, scale W); None = made from
+                ``lr`` by MATLAB's bicubic. Where it is given, ``lr`` is not read.
+
+        Returns:
+            (B, bands, scale H, scale W), not clipped.
+
+        Raises:
+            ValueError: the sizes do not fit.
+        """
+        self._check_sizes(lr, guide, upsampled)
+        if upsampled is None:
+            upsampled = upsample_bicubic(lr, self.scale)
+        height, width = guide.shape[-2:]
+        both = pad_to_multiple(torch.cat([upsampled, guide], 1), self.size_multiple)
+        detail = self.forward_aligned(both)[..., :height, :width]
+        return upsampled + detail
 
     def forward_aligned(self, both: Tensor) -> Tensor:
         """What is added to the upsampled cube, free of branches on the size: it can be traced.
@@ -112,6 +206,23 @@ class FusionModel(Model):
             (B, bands, H, W).
         """
         raise NotImplementedError
+
+    def _check_sizes(self, lr: Tensor, guide: Tensor, upsampled: Tensor | None) -> None:
+        batch, _, height, width = lr.shape
+        size = (self.scale * height, self.scale * width)
+        wanted = {
+            "cube": (lr, (batch, self.channels, height, width)),
+            "guide": (guide, (batch, self.guide_channels, *size)),
+        }
+        if upsampled is not None:
+            wanted["upsampled cube"] = (upsampled, (batch, self.channels, *size))
+        for name, (tensor, shape) in wanted.items():
+            if tuple(tensor.shape) != shape:
+                raise ValueError(
+                    f"the {name} must be {shape} (batch, channels, height, width) for a "
+                    f"x{self.scale} network of {self.channels} bands and a {height}x{width} cube; "
+                    f"it is {tuple(tensor.shape)}"
+                )
 
 
 def is_tracing() -> bool:

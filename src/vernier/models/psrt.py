@@ -41,13 +41,11 @@ from vernier.models.kernel_attention import (
 from vernier.models.layers import (
     FusionModel,
     is_tracing,
-    pad_to_multiple,
-    upsample_bicubic,
     window_merge,
     window_partition,
 )
 
-__all__ = ["PSRT", "BlockOrder", "Shuffle", "WindowAttention", "fuse_kernels", "win_shuffle"]
+__all__ = ["PSRT", "BlockOrder", "Shuffle", "WindowAttention", "win_shuffle"]
 
 Shuffle = Literal["aligned", "misaligned", "none"]
 
@@ -425,7 +423,11 @@ class PSRT(FusionModel):
 
     def deploy(self) -> PSRT:
         """A copy whose kernel attentions are plain convolutions, where their kernels do not depend
-        on the input; same function."""
+        on the input; same function.
+
+        One for the map (variants 5-8, 10-13, 16, 19, 20), one for each window (2, 3), or both
+        (4, 15); with the GELU that 13 and 14 have. The others are copied as they are.
+        """
         copied = copy.deepcopy(self)
         for block in copied.modules():
             if isinstance(block, AttentionBlock) and _fusible(block.kernel_attention):
@@ -437,29 +439,6 @@ class PSRT(FusionModel):
         """An untrained network in the form that is executed; deployed weights load into it."""
         return self.deploy()
 
-    def forward(self, lr: Tensor, guide: Tensor, upsampled: Tensor | None = None) -> Tensor:
-        """Fuse cubes with their guides.
-
-        Args:
-            lr: (B, bands, H, W) in [0, 1].
-            guide: (B, guide_channels, scale H, scale W) in [0, 1].
-            upsampled: the cube at the guide's size, (B, bands, scale H, scale W); None = made from
-                ``lr`` by MATLAB's bicubic. Where it is given, ``lr`` is not read.
-
-        Returns:
-            (B, bands, scale H, scale W), not clipped.
-
-        Raises:
-            ValueError: the sizes do not fit.
-        """
-        self._check(lr, guide, upsampled)
-        if upsampled is None:
-            upsampled = upsample_bicubic(lr, self.scale)
-        height, width = guide.shape[-2:]
-        both = pad_to_multiple(torch.cat([upsampled, guide], 1), self.size_multiple)
-        detail = self.forward_aligned(both)[..., :height, :width]
-        return upsampled + detail
-
     def forward_aligned(self, both: Tensor) -> Tensor:
         """(B, bands + guide_channels, H, W), sides multiples of ``size_multiple`` -> what is added
         to the upsampled cube, (B, bands, H, W). Free of branches on the size: it can be traced."""
@@ -470,23 +449,6 @@ class PSRT(FusionModel):
         # The slope acts on the residual, so that negative corrections count a fifth.
         return F.leaky_relu(self.tail(self.order.to_map(x, *size)), 0.2)
 
-    def _check(self, lr: Tensor, guide: Tensor, upsampled: Tensor | None) -> None:
-        batch, _, height, width = lr.shape
-        size = (self.scale * height, self.scale * width)
-        wanted = {
-            "cube": (lr, (batch, self.channels, height, width)),
-            "guide": (guide, (batch, self.guide_channels, *size)),
-        }
-        if upsampled is not None:
-            wanted["upsampled cube"] = (upsampled, (batch, self.channels, *size))
-        for name, (tensor, shape) in wanted.items():
-            if tuple(tensor.shape) != shape:
-                raise ValueError(
-                    f"the {name} must be {shape} (batch, channels, height, width) for a "
-                    f"x{self.scale} network of {self.channels} bands and a {height}x{width} cube; "
-                    f"it is {tuple(tensor.shape)}"
-                )
-
 
 def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``function(x)`` for (windows, tokens, dim), on a CPU as many windows at a time as the caches
@@ -495,15 +457,6 @@ def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return function(x)
     windows = max(1, _CHUNK_TOKENS // x.shape[1])
     return torch.cat([function(x[i : i + windows]) for i in range(0, x.shape[0], windows)])
-
-
-def fuse_kernels(model: PSRT) -> PSRT:
-    """`PSRT.deploy`: variants 2-8, 10-16, 19 and 20 of kernel attention become plain convolutions.
-
-    One for the map (5-8, 10-13, 16, 19, 20), one for each window (2, 3), or both (4, 15); with the
-    GELU that 13 and 14 have. Networks whose kernels depend on the input are copied as they are.
-    """
-    return model.deploy()
 
 
 def _fusible(module: nn.Module | None) -> bool:

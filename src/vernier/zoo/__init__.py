@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vernier.zoo.cards import Card, available_scales, load_card, read_weights, weights_path
-    from vernier.zoo.checkpoints import load_model, new_card, peek, save_weights
+    from vernier.zoo.checkpoints import fuses_cubes, load_model, new_card, peek, save_weights
     from vernier.zoo.facts import Facts
     from vernier.zoo.networks import Network, find_network, networks_of
     from vernier.zoo.registry import ModelEntry, create_model, facts_of, get_entry, list_models
@@ -21,6 +21,7 @@ _HOMES = {
     "create_model": "registry",
     "facts_of": "registry",
     "find_network": "networks",
+    "fuses_cubes": "checkpoints",
     "get_entry": "registry",
     "list_models": "registry",
     "load_card": "cards",
@@ -42,6 +43,7 @@ __all__ = [
     "create_model",
     "facts_of",
     "find_network",
+    "fuses_cubes",
     "get_entry",
     "list_models",
     "load_card",

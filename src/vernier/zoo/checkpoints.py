@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vernier.errors import InputError
 from vernier.io.files import write_whole
-from vernier.models.layers import Model
+from vernier.models.layers import FusionModel, Model
 from vernier.zoo.cards import (
     Card,
     check_finite,
@@ -31,9 +31,26 @@ from vernier.zoo.cards import (
 )
 from vernier.zoo.official import Recognised, recognise
 from vernier.zoo.official.sesr import import_official
-from vernier.zoo.registry import build, create_model, family_entry, get_entry, list_models
+from vernier.zoo.own import OwnName, build_own, named_by_file, own_class, parse_own
+from vernier.zoo.registry import (
+    architecture_of,
+    build,
+    create_model,
+    families,
+    family_entry,
+    get_entry,
+    list_models,
+)
 
-__all__ = ["load_model", "model_from_arrays", "new_card", "peek", "read_weights", "save_weights"]
+__all__ = [
+    "fuses_cubes",
+    "load_model",
+    "model_from_arrays",
+    "new_card",
+    "peek",
+    "read_weights",
+    "save_weights",
+]
 
 _CHECKPOINTS = (".pth", ".pt", ".ckpt")
 # Where published checkpoints keep their tensors, the best first; else they are at the top.
@@ -64,7 +81,7 @@ def new_card(model: Model, name: str) -> Card:
     return Card(
         name=name,
         scale=model.scale,
-        architecture=model.architecture,
+        architecture=architecture_of(model),
         config=model.config,
         receptive_radius=model.receptive_radius,
     )
@@ -82,22 +99,27 @@ def save_weights(model: Model, path: Path | str, card: Card) -> Card:
         The card as written beside the weights.
 
     Raises:
-        InputError: the suffix is another, the card describes another network, or the files
-            cannot be written.
+        InputError: the suffix is another, the card describes another network, the network's
+            ``config`` is no JSON, or the files cannot be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(f"weights are written as .safetensors, not {path.name}")
     card = replace(card, form="deployed", sha256="")
+    architecture = architecture_of(model)
     if (card.architecture, card.scale, dict(card.config)) != (
-        model.architecture,
+        architecture,
         model.scale,
         model.config,
     ):
         raise InputError(
             f"the card describes {card.architecture} x{card.scale} {dict(card.config)}, "
-            f"the model is {model.architecture} x{model.scale} {model.config}"
+            f"the model is {architecture} x{model.scale} {model.config}"
         )
+    try:
+        text = card.to_json()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the config of {architecture} is no JSON ({error})") from error
     tensors = {
         key: tensor.detach().cpu().contiguous()
         for key, tensor in (model if model.deployed else model.deploy()).state_dict().items()
@@ -107,7 +129,7 @@ def save_weights(model: Model, path: Path | str, card: Card) -> Card:
         "architecture": card.architecture,
         "config": json.dumps({"scale": card.scale, **card.config}),
         "form": card.form,
-        "card": card.to_json(),
+        "card": text,
     }
     write_whole(path, save(tensors, metadata))
     card = replace(card, sha256=file_sha256(path))
@@ -122,14 +144,20 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
         name_or_path: a registry name (weights that come with the package), or a file: our
             ``.safetensors``; a checkpoint of our training (``.pt``, ``.ckpt``), whose averaged
             weights are preferred; a checkpoint as authors publish it (``.pth``, ``.pt``, ``.ckpt``;
-            see `published.recognise`), whose ``params_ema`` are preferred to ``params`` and
-            ``state_dict``; or official SESR arrays (``.npz``, see `import_official`).
+            see `official.recognise`), whose ``params_ema`` are preferred to ``params`` and
+            ``state_dict``; or official SESR arrays (``.npz``, see `import_official`). Or
+            ``package.module:Class@file``: the weights of somebody's own network, whose code is
+            imported; a state dict of it needs ``scale``, and the other arguments' defaults.
         scale: chooses among a name's weights; a file must agree with it.
 
     Raises:
         InputError: no such name, weights or file; the file is damaged or foreign, holds values that
-            are not finite, or has another scale.
+            are not finite, or has another scale; code is missing, or does not keep the contract of
+            `vernier.models.layers.Model`.
     """
+    own = parse_own(name_or_path)
+    if own is not None:
+        return _load_own(own, scale)
     if isinstance(name_or_path, str) and name_or_path in list_models():
         arrays, card = read_shipped(name_or_path, scale)
         return model_from_arrays(arrays, card, shipped_weights(name_or_path, scale)), card
@@ -148,17 +176,55 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
     return model, card
 
 
-def model_from_arrays(arrays: Mapping[str, np.ndarray], card: Card, path: Path) -> Model:
+def _load_own(own: OwnName, scale: int | None) -> tuple[Model, Card]:
+    network, file = own
+    if file is None:
+        raise InputError(
+            f"{network} comes without weights: name them too, {network}@weights.safetensors"
+        )
+    path = weight_file(file)
+    if path.suffix == ".safetensors":
+        arrays, card = read_weights(path)
+        model = model_from_arrays(arrays, card, path, network)
+    elif path.suffix in _CHECKPOINTS:
+        content = _read_checkpoint(path)
+        if _is_of_training(content):
+            model, card = _load_training_checkpoint(content, path, network)
+        else:
+            if scale is None:
+                raise InputError(f"{path} does not tell its scale: give it, --scale 2")
+            model = build_own(network, scale, {})
+            _load_state(model, _state(content, path), path)
+            model = _deployed(model)
+            card = new_card(model, network)
+    else:
+        raise InputError(f"{path}: one's own network is read from .safetensors, .pth, .pt or .ckpt")
+    if scale is not None and scale != card.scale:
+        raise InputError(f"{path} is a model for scale {card.scale}, not {scale}")
+    return model, replace(card, architecture=architecture_of(model))
+
+
+def model_from_arrays(
+    arrays: Mapping[str, np.ndarray], card: Card, path: Path, own: str | None = None
+) -> Model:
     """The deployed network of what `read_weights` read, in eval mode.
 
     Args:
         arrays, card: what was read; the arrays are copied.
         path: where they were read, for messages.
+        own: "package.module:Class" where the user named it; else the card names a family.
 
     Raises:
-        InputError: the card and the arrays do not fit together.
+        InputError: the card and the arrays do not fit together, or the card names a network that
+            is not one of Vernier's.
     """
-    model = build(family_entry(card.architecture), card.scale, card.config)
+    if own is not None:
+        model = build_own(own, card.scale, dict(card.config))
+    elif card.architecture in families():
+        constructor = family_entry(card.architecture).constructor()
+        model = build(constructor, card.scale, card.config, card.architecture)
+    else:
+        raise named_by_file(card.architecture, path)
     if not model.deployed:
         model = model.skeleton()
     _load_state(model, {key: torch.from_numpy(array) for key, array in arrays.items()}, path)
@@ -172,11 +238,15 @@ def peek(name_or_path: str | Path) -> str:
         name_or_path: as for `load_model`.
 
     Returns:
-        The family as in `Card.architecture`, "hat".
+        The family as in `Card.architecture`, "hat"; of somebody's own network what its name or its
+        file says, "package.module:Class". No code is imported.
 
     Raises:
         InputError: no such name or file, or one that is damaged, foreign or of no known network.
     """
+    own = parse_own(name_or_path)
+    if own is not None:
+        return own.network
     if isinstance(name_or_path, str) and name_or_path in list_models():
         return get_entry(name_or_path).family
     path = weight_file(name_or_path)
@@ -188,8 +258,26 @@ def peek(name_or_path: str | Path) -> str:
         raise InputError(f"{path}: weights are .safetensors, .pth, .pt, .ckpt or .npz")
     content = _read_checkpoint(path, whole=False)
     if _is_of_training(content):
-        return get_entry(_training_config(content, path)["name"]).family
+        name: str = _training_config(content, path)["name"]
+        return name if parse_own(name) else get_entry(name).family
     return _recognised(content, path).architecture
+
+
+def fuses_cubes(name_or_path: str | Path) -> bool:
+    """Whether a model fuses cubes with guides, rather than upscaling pictures.
+
+    Args:
+        name_or_path: as for `load_model`; only the code of one's own network is imported.
+
+    Raises:
+        InputError: as `peek`, a file alone of somebody's own network, or its class cannot be used.
+    """
+    architecture = peek(name_or_path)
+    if parse_own(name_or_path) is not None:
+        return issubclass(own_class(architecture), FusionModel)
+    if architecture not in families():
+        raise named_by_file(architecture, Path(name_or_path))
+    return family_entry(architecture).facts.colour == "cube"
 
 
 def _load_checkpoint(path: Path) -> tuple[Model, Card]:
@@ -239,8 +327,14 @@ def _damaged_part(path: Path) -> str | None:
         return file.testzip()
 
 
-def _load_training_checkpoint(checkpoint: dict[str, Any], path: Path) -> tuple[Model, Card]:
+def _load_training_checkpoint(
+    checkpoint: dict[str, Any], path: Path, own: str | None = None
+) -> tuple[Model, Card]:
     config = _training_config(checkpoint, path)
+    if own is not None:
+        config = {**config, "name": own}
+    elif parse_own(config["name"]) is not None:
+        raise named_by_file(config["name"], path)
     model = create_model(**config)
     if checkpoint.get("deployed"):
         model = model.skeleton()
@@ -263,7 +357,8 @@ def _deployed(model: Model) -> Model:
 def _load_published(content: object, path: Path) -> tuple[Model, Card]:
     found = _recognised(content, path)
     try:
-        model = build(family_entry(found.architecture), found.scale, found.config)
+        constructor = family_entry(found.architecture).constructor()
+        model = build(constructor, found.scale, found.config, found.architecture)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     _load_state(model, found.state, path)
@@ -272,6 +367,14 @@ def _load_published(content: object, path: Path) -> tuple[Model, Card]:
 
 
 def _recognised(content: object, path: Path) -> Recognised:
+    try:
+        return recognise(_state(content, path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _state(content: object, path: Path) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint by name, without what wrappers put before the names."""
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -284,10 +387,7 @@ def _recognised(content: object, path: Path) -> Recognised:
     state = dict(content)
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), ""):
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    try:
-        return recognise(state)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return state
 
 
 def _load_official(path: Path) -> tuple[Model, Card]:

@@ -88,7 +88,7 @@ def summary(model: nn.Module, lr_size: tuple[int, int]) -> list[Layer]:
 
 def _on_meta(model: nn.Module) -> nn.Module:
     deploy = getattr(model, "deploy", None)
-    with next(model.parameters()).device:
+    with next(model.parameters(), torch.empty(0)).device:
         network: nn.Module = copy.deepcopy(model) if deploy is None else deploy()
     return network.to("meta").eval()
 
@@ -98,7 +98,7 @@ def _inputs(network: nn.Module, lr_size: tuple[int, int]) -> list[Tensor]:
     sizes = [(int(getattr(network, "channels")), height, width)]  # noqa: B009
     if isinstance(network, FusionModel):
         sizes.append((network.guide_channels, network.scale * height, network.scale * width))
-    dtype = next(network.parameters()).dtype
+    dtype = next(network.parameters(), torch.empty(0)).dtype
     return [torch.empty(1, *size, dtype=dtype, device="meta") for size in sizes]
 
 

@@ -10,6 +10,7 @@ from vernier.devices import find_device
 from vernier.errors import InputError
 from vernier.models.layers import Model
 from vernier.zoo import available_scales, list_models, load_model
+from vernier.zoo.own import file_of
 
 __all__ = ["load_contestants", "numbered", "table_name"]
 
@@ -22,7 +23,7 @@ def table_name(source: str | Path) -> str:
     """
     if str(source) in list_models():
         return str(source)
-    path = Path(source)
+    path = file_of(source)
     return path.absolute().parent.name if path.stem == "weights" else path.stem
 
 

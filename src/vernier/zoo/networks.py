@@ -24,6 +24,7 @@ from vernier.zoo.cards import (
     weight_file,
 )
 from vernier.zoo.facts import Facts
+from vernier.zoo.own import parse_own
 from vernier.zoo.registry import facts_of, list_models
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
     """How to load the networks that ``model`` offers, by scale, smallest first.
 
     Args:
-        model: a registry name (every scale whose weights come with the package), a weight file,
-            or a module, see `vernier.zoo.registry.facts_of`. Of a module a copy is taken.
+        model: a registry name (every scale whose weights come with the package), a weight file
+            (of one's own network ``package.module:Class@file``), or a module, see
+            `vernier.zoo.registry.facts_of`. Of a module a copy is taken.
 
     Raises:
         InputError: no such model or weights, or a module without the facts inference needs.
@@ -90,7 +92,7 @@ def networks_of(model: str | Path | nn.Module) -> dict[int, Callable[[], Network
         if not scales:
             shipped_weights(name)  # raises, and says what to do
         return {s: partial(_shipped, name, s) for s in scales}
-    network = _from_file(weight_file(model))
+    network = _from_file(model)
     return {network.facts.scale: lambda: network}
 
 
@@ -117,12 +119,12 @@ def _shipped(name: str, scale: int | None) -> Network:
     return _from_arrays(*read_shipped(name, scale), shipped_weights(name, scale))
 
 
-def _from_file(path: Path) -> Network:
-    if path.suffix == ".safetensors":
+def _from_file(source: str | Path) -> Network:
+    if parse_own(source) is None and (path := weight_file(source)).suffix == ".safetensors":
         return _from_arrays(*read_weights(path), path)
     from vernier.zoo.checkpoints import load_model
 
-    model, card = load_model(path)
+    model, card = load_model(source)
     return _from_loaded(model, card)
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
+from vernier.errors import InputError
+from vernier.io.files import reason_of
 from vernier.models.layers import Model
 from vernier.zoo.cards import Card, available_scales, load_card, weights_path
 from vernier.zoo.checkpoints import load_model
 from vernier.zoo.complexity import complexity
+from vernier.zoo.own import parse_own
 from vernier.zoo.registry import create_model, get_entry, list_models
 
 __all__ = ["OUTPUT_SIZE", "Overview", "overviews"]
@@ -50,13 +53,20 @@ def overviews(model: str | None = None, scale: int | None = None) -> list[Overvi
     """All models at all scales, or those asked for.
 
     Args:
-        model: a registry name or a weight file; None = every registry name.
+        model: a registry name, a weight file, or ``package.module:Class``, with ``@file`` behind
+            it where it has weights; None = every registry name.
         scale: one scale; None = every scale the model is offered for, but in the list of all
-            models only one of those of a network that is the same at many.
+            models only one of those of a network that is the same at many. An untrained network
+            of one's own needs it.
 
     Raises:
-        InputError: no such model, file or scale.
+        InputError: no such model, file or scale, or a network that torch's meta device cannot run.
     """
+    own = parse_own(model)
+    if own is not None and own.file is None:
+        if scale is None:
+            raise InputError(f"{model} has no weights that tell its scale: give it, --scale 2")
+        return [_overview(own.network, create_model(own.network, scale=scale), None)]
     if model is not None and model not in list_models():
         network, card = load_model(model, scale)
         return [_overview(model, network, card)]
@@ -75,7 +85,12 @@ def overviews(model: str | None = None, scale: int | None = None) -> list[Overvi
 
 
 def _overview(name: str, network: Model, card: Card | None) -> Overview:
-    cost = complexity(network, _lr_size(network.scale))
+    try:
+        cost = complexity(network, _lr_size(network.scale))
+    except (RuntimeError, NotImplementedError) as error:
+        raise InputError(
+            f"{name} cannot be counted, torch's meta device does not run it: {reason_of(error)}"
+        ) from error
     return Overview(
         model=name,
         scale=network.scale,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "ModelEntry",
+    "architecture_of",
     "build",
     "create_model",
     "facts_of",
     "facts_with",
+    "families",
     "family_entry",
     "get_entry",
     "list_models",
@@ -267,7 +271,8 @@ def get_entry(name: str) -> ModelEntry:
     """
     if name not in _MODELS:
         raise InputError(
-            f"unknown model {name!r}{nearest(name, _MODELS)}; known: {', '.join(_MODELS)}"
+            f"unknown model {name!r}{nearest(name, _MODELS)}; known: {', '.join(_MODELS)}, "
+            "or your own as package.module:Class"
         )
     return _MODELS[name]
 
@@ -278,10 +283,15 @@ def family_entry(family: str) -> ModelEntry:
     Raises:
         InputError: no such family.
     """
-    families = {entry.family: entry for entry in _MODELS.values()}
-    if family not in families:
-        raise InputError(f"unknown architecture {family!r}; known: {', '.join(families)}")
-    return families[family]
+    for entry in _MODELS.values():
+        if entry.family == family:
+            return entry
+    raise InputError(f"unknown architecture {family!r}; known: {', '.join(families())}")
+
+
+def families() -> list[str]:
+    """The architectures of `list_models`."""
+    return list(dict.fromkeys(entry.family for entry in _MODELS.values()))
 
 
 def facts_with(architecture: str, scale: int, config: Mapping[str, Any]) -> Facts:
@@ -303,7 +313,9 @@ def facts_with(architecture: str, scale: int, config: Mapping[str, Any]) -> Fact
 
     # Its layers are looked at, not run: no numbers need be drawn for them.
     with torch.device("meta"):
-        return facts_of(build(family_entry(architecture), scale, config))
+        return facts_of(
+            build(family_entry(architecture).constructor(), scale, config, architecture)
+        )
 
 
 def facts_of(module: nn.Module) -> Facts:
@@ -337,7 +349,7 @@ def facts_of(module: nn.Module) -> Facts:
     radius = getattr(module, "receptive_radius", None)
     if radius is not None and (not isinstance(radius, int) or radius < 0):
         raise InputError(f"the receptive_radius of {kind} is {radius!r}, not an integer or None")
-    family = _family_of(module)
+    family = _family_of(type(module))
     return Facts(
         scale=scale,
         colour=colour,
@@ -354,41 +366,68 @@ def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _family_of(module: nn.Module) -> ModelEntry | None:
+def architecture_of(model: Model) -> str:
+    """The family, "hat", or where the class of somebody's own network stands, "mine.net:Net"."""
+    family = _family_of(type(model))
+    return family.family if family else _path_of(type(model))
+
+
+def _family_of(kind: type) -> ModelEntry | None:
     """An entry of the family whose class this is; a subclass is another network."""
-    kind = f"{type(module).__module__}:{type(module).__qualname__}"
-    return next((entry for entry in _MODELS.values() if entry.target == kind), None)
+    path = _path_of(kind)
+    return next((entry for entry in _MODELS.values() if entry.target == path), None)
+
+
+def _path_of(kind: type) -> str:
+    module = kind.__module__
+    if module == "__main__":
+        # What is run has another name where it is imported.
+        main = sys.modules[module]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        module = spec.name if spec else Path(file).stem if file else module
+    return f"{module}:{kind.__qualname__}"
 
 
 def create_model(name: str, *, scale: int, **overrides: Any) -> Model:
     """An untrained model.
 
     Args:
-        name: one of `list_models`.
+        name: one of `list_models`, or ``package.module:Class``, somebody's own network.
         scale: one of the entry's scales.
         overrides: constructor arguments that replace the variant's own.
 
     Raises:
-        InputError: unknown name, scale or argument, or a value the constructor refuses.
+        InputError: unknown name, scale or argument, or a value the constructor refuses; of one's
+            own network see `vernier.zoo.own`.
     """
+    # It needs what stands here.
+    from vernier.zoo import own
+
+    if (named := own.parse_own(name)) is not None:
+        if named.file is not None:
+            raise InputError(f"{name}: an untrained network has no weight file; leave @ out")
+        return own.build_own(named.network, scale, overrides)
     entry = get_entry(name)
     if scale not in entry.scales:
         offered = ", ".join(map(str, entry.scales))
         raise InputError(f"{name} has no scale {scale}; it is offered for {offered}")
-    return build(entry, scale, {**entry.config, **overrides})
+    return build(entry.constructor(), scale, {**entry.config, **overrides}, entry.family)
 
 
-def build(entry: ModelEntry, scale: int, config: Mapping[str, Any]) -> Model:
-    """A model of the entry's family from all its constructor arguments; errors as above."""
-    constructor = entry.constructor()
+def build(constructor: type[Model], scale: int, config: Mapping[str, Any], name: str) -> Model:
+    """A model of a class from all its constructor arguments; ``name`` is for messages.
+
+    Raises:
+        InputError: an unknown argument, or a value that the constructor refuses.
+    """
     known = set(inspect.signature(constructor).parameters) - {"scale"}
     for argument in config:
         if argument not in known:
             raise InputError(
-                f"{entry.family} has no argument {argument!r}{nearest(argument, known)}; "
+                f"{name} has no argument {argument!r}{nearest(argument, known)}; "
                 f"known: {', '.join(sorted(known))}"
             )
     try:
         return constructor(scale=scale, **config)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{entry.family} cannot be built: {error}") from error
+        raise InputError(f"{name} cannot be built: {error}") from error
