@@ -20,6 +20,7 @@ fuzz: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 
 types: $(VENV)/installed-dev
 	$(VENV)/bin/mypy
