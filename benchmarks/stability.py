@@ -17,7 +17,7 @@ from benchmarks.report import Column, Section, Table
 from vernier.io import Picture, write_picture
 from vernier.models.layers import Model
 from vernier.models.linear_attention import GRBFAttention
-from vernier.training import trainer
+from vernier.training import network, trainer
 from vernier.training.recipe import parse_recipe
 from vernier.training.run_folder import RunFolder
 from vernier.zoo import create_model
@@ -132,5 +132,5 @@ def _unsound() -> Iterator[None]:
                 module.order = 1
         return model
 
-    with mock.patch.object(trainer, "create_model", create):
+    with mock.patch.object(network, "create_model", create):
         yield

@@ -12,7 +12,6 @@ What is trained on (`sets`), what the gradient is of (`losses`) and where a run 
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import sys
 import time
@@ -27,18 +26,19 @@ from torch import Tensor, nn
 
 from vernier.devices import memory_errors, peak_memory
 from vernier.errors import InputError, VernierError
-from vernier.extras import optional_module
 from vernier.models.layers import Model
 from vernier.progress import Progress
 from vernier.training.averaging import MovingAverage
+from vernier.training.launch import claim, launch
 from vernier.training.logs import Log, Logs, default_logs, in_words, opened
 from vernier.training.losses import Loss, create_loss
+from vernier.training.network import create_network
 from vernier.training.optimisers import create_optimiser
-from vernier.training.recipe import ModelRecipe, Recipe, load_recipe
+from vernier.training.recipe import Recipe, load_recipe
 from vernier.training.run_folder import RunFolder, environment
 from vernier.training.schedule import learning_rate_factor
 from vernier.training.sets import Crops, TrainingData, load_data, own_data
-from vernier.zoo import create_model, load_model, new_card, save_weights
+from vernier.zoo import new_card, save_weights
 from vernier.zoo.complexity import complexity, summary
 
 __all__ = ["TrainingError", "TrainingResult", "train"]
@@ -123,17 +123,15 @@ def train(
     if logs is None:
         # In a terminal a progress bar tells the same.
         logs = default_logs(console=progress is None or not sys.stderr.isatty())
-    fabric = _launch(recipe)
+    fabric = launch(recipe)
     folder = RunFolder(Path(recipe.output) / recipe.name)
-    changed = _claim(folder, recipe, fabric, resume=resume)
+    changed = claim(folder, recipe, fabric, resume=resume)
     if fabric.global_rank != 0:
         logs, progress = [], None
 
     torch.manual_seed(recipe.seed)
-    model, copied = _create_network(recipe.model)
+    model, copied = create_network(recipe)
     model = model.to(fabric.device)
-    if recipe.channels_last:
-        _to_channels_last(model)
     if data is None:
         data = load_data(recipe.data, model, device=fabric.device, progress=progress)
     elif not isinstance(data, TrainingData):
@@ -159,69 +157,6 @@ def train(
         run.write_weights()
     fabric.barrier()
     return TrainingResult(folder.path, run.step, run.best_psnr, run.leader)
-
-
-def _launch(recipe: Recipe) -> Any:
-    """Lightning's Fabric, with all processes of the run started."""
-    # Not at the top: the recipe and the losses are of use where the extra is not installed.
-    fabric_of = optional_module("lightning_fabric").Fabric
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    world = recipe.devices * recipe.num_nodes
-    fabric = fabric_of(
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        num_nodes=recipe.num_nodes,
-        strategy="ddp" if world > 1 else "auto",
-    )
-    fabric.launch()
-    if recipe.data.batch_size % (world * recipe.accumulate):
-        raise InputError(
-            f"data.batch_size {recipe.data.batch_size} is not a multiple of "
-            f"{world} devices x {recipe.accumulate} accumulated micro-batches"
-        )
-    return fabric
-
-
-def _claim(folder: RunFolder, recipe: Recipe, fabric: Any, *, resume: bool) -> dict[str, Any]:
-    """Whether the run may use the folder, and what differs from the run that is in it.
-
-    The first process looks for all: a late one would find what the first has written meanwhile.
-    """
-    changed: dict[str, Any] = {}
-    problem = ""
-    if fabric.global_rank == 0:
-        try:
-            if resume:
-                changed = folder.changes_for(recipe)
-            else:
-                folder.refuse_existing()
-        except InputError as error:
-            problem = str(error)
-    problem, changed = fabric.broadcast((problem, changed))
-    if problem:
-        raise InputError(problem)
-    return changed
-
-
-def _create_network(recipe: ModelRecipe) -> tuple[Model, list[str]]:
-    """The network in the form in which it trains, and the layers that it got from elsewhere."""
-    model = create_model(recipe.name, scale=recipe.scale, **recipe.overrides)
-    copied: list[str] = []
-    if recipe.init_from is not None:
-        source, _ = load_model(recipe.init_from)
-        try:
-            copied = model.init_from(source)
-        except ValueError as error:
-            raise InputError(f"model.init_from {recipe.init_from}: {error}") from error
-    if recipe.form == "deployed" and not model.deployed:
-        return model.deploy().train(), copied
-    if recipe.form == "expanded" and hasattr(model, "form"):
-        model.form = "expanded"  # type: ignore[assignment]
-    elif recipe.form != "collapsed":
-        raise InputError(
-            f"model.form: {recipe.name} has no form {recipe.form!r}; leave model.form out"
-        )
-    return model, copied
 
 
 class _Run:
@@ -498,16 +433,6 @@ class _Run:
     def _tell(self, what: str) -> None:
         if self.progress is not None:
             self.progress(self.step, self.recipe.steps, what)
-
-
-def _to_channels_last(model: nn.Module) -> None:
-    """The kernels of convolutions: with one channel the layout of an input says nothing.
-
-    Module.to would do it too, and fail at the banks of kernels, which have five dimensions.
-    """
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _mixed(*numbers: int) -> int:

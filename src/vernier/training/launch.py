@@ -1,0 +1,63 @@
+"""The processes of a run, and what they agree on before it begins."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from vernier.errors import InputError
+from vernier.extras import optional_module
+from vernier.training.recipe import Recipe
+from vernier.training.run_folder import RunFolder
+
+__all__ = ["claim", "launch"]
+
+
+def launch(recipe: Recipe) -> Any:
+    """Lightning's Fabric, with all processes of the run started.
+
+    Raises:
+        InputError: they cannot share a batch evenly.
+        MissingPackageError: Lightning Fabric is not installed.
+    """
+    # Not at the top: the recipe and the losses are of use where the extra is not installed.
+    fabric_of = optional_module("lightning_fabric").Fabric
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    world = recipe.devices * recipe.num_nodes
+    fabric = fabric_of(
+        accelerator=recipe.accelerator,
+        devices=recipe.devices,
+        num_nodes=recipe.num_nodes,
+        strategy="ddp" if world > 1 else "auto",
+    )
+    fabric.launch()
+    if recipe.data.batch_size % (world * recipe.accumulate):
+        raise InputError(
+            f"data.batch_size {recipe.data.batch_size} is not a multiple of "
+            f"{world} devices x {recipe.accumulate} accumulated micro-batches"
+        )
+    return fabric
+
+
+def claim(folder: RunFolder, recipe: Recipe, fabric: Any, *, resume: bool) -> dict[str, Any]:
+    """Whether the run may use the folder, and what differs from the run that is in it.
+
+    The first process looks for all: a late one would find what the first has written meanwhile.
+
+    Raises:
+        InputError: a run is there that is not to be resumed, or none that could be, or another.
+    """
+    changed: dict[str, Any] = {}
+    problem = ""
+    if fabric.global_rank == 0:
+        try:
+            if resume:
+                changed = folder.changes_for(recipe)
+            else:
+                folder.refuse_existing()
+        except InputError as error:
+            problem = str(error)
+    problem, changed = fabric.broadcast((problem, changed))
+    if problem:
+        raise InputError(problem)
+    return changed
