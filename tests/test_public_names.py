@@ -21,7 +21,7 @@ ROOMS = {
 }
 NAMES = sorted(set(vernier.__all__) - ROOMS)
 
-TASKS = {"upscale", "evaluate", "explain"}
+TASKS = {"upscale", "evaluate", "explain", "train"}
 TYPED = """
 from pathlib import Path
 

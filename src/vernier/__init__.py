@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from vernier.fusion.fuser import Fuser
     from vernier.io import Picture, read_picture, write_picture
     from vernier.io.cubes import Cube, read_cube, write_cube
+    from vernier.training import train
     from vernier.upscaling import Upscaler, upscale
     from vernier.zoo import create_model, list_models, load_model
 
@@ -69,6 +70,7 @@ _HOMES = {
     "load_model": "vernier.zoo",
     "read_cube": "vernier.io.cubes",
     "read_picture": "vernier.io",
+    "train": "vernier.training",
     "upscale": "vernier.upscaling",
     "write_cube": "vernier.io.cubes",
     "write_picture": "vernier.io",
@@ -131,6 +133,7 @@ __all__ = [
     "read_cube",
     "read_picture",
     "tables",
+    "train",
     "training",
     "upscale",
     "upscaling",
