@@ -11,7 +11,6 @@ from PIL import Image
 
 from vernier.drawing import (
     RED,
-    as_rgb,
     boxed,
     captioned,
     enlarged,
@@ -21,7 +20,7 @@ from vernier.drawing import (
     side_by_side,
     stacked,
 )
-from vernier.imaging import rgb_to_luma, rgb_to_ycbcr
+from vernier.imaging import rgb_to_luma
 from vernier.io import PictureError, read_picture
 
 
@@ -40,19 +39,6 @@ def test_heat_darkens_all_the_way() -> None:
     assert colours[:, 0, 0].tolist() == [1, 1, 1]
     assert colours[:, 0, -1].tolist() == [0.5, 0, 0]
     assert (rgb_to_luma(colours)[0, 0].diff() < 0).all()
-
-
-def test_results_become_rgb() -> None:
-    lr = torch.rand(3, 6, 8)
-    luma = torch.full((1, 12, 16), 0.5)
-    shown = as_rgb(luma, lr)
-    assert shown.shape == (3, 12, 16)
-    gray = as_rgb(luma, torch.full((3, 6, 8), 0.3))
-    torch.testing.assert_close(rgb_to_ycbcr(gray)[0], luma[0])
-    cube = torch.rand(31, 4, 4)
-    assert torch.equal(as_rgb(cube, cube), cube[[30, 15, 0]])
-    assert torch.equal(as_rgb(luma, lr[:1]), luma.expand(3, -1, -1))
-    assert as_rgb(lr * 3 - 1, lr).aminmax() == (0, 1)
 
 
 def test_text_is_drawn_beneath_and_widens() -> None:

@@ -21,7 +21,7 @@ ROOMS = {
 }
 NAMES = sorted(set(vernier.__all__) - ROOMS)
 
-TASKS = {"upscale", "evaluate", "explain", "train"}
+TASKS = {"upscale", "evaluate", "explain", "compare", "train"}
 TYPED = """
 from pathlib import Path
 

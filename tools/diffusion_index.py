@@ -21,11 +21,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vernier import explain
-from vernier.cli.compare import bicubic, upscaled
 from vernier.data.benchmarks import find_benchmark
-from vernier.drawing import as_rgb, save_figure
+from vernier.drawing import save_figure
 from vernier.explanation.lam import Window, around
+from vernier.explanation.upscaled import bicubic, upscaled
 from vernier.explanation.windows import hardest_windows
+from vernier.imaging import from_colour
 from vernier.metrics import psnr
 from vernier.zoo.contestants import load_contestants
 
@@ -41,7 +42,7 @@ def measure(
     patches = []
     for pair in find_benchmark(folder, scale).pairs:
         hr, lr = pair.load()[:2]
-        results = [upscaled(model, scale, lr, "cpu") for model in contestants.values()]
+        results = [upscaled(model, lr, scale) for model in contestants.values()]
         for gain in hardest_windows(hr, bicubic(lr, scale), results, size=size, count=windows):
             window = gain.window
             top, left, height, width = around(window, scale, (lr.shape[-2], lr.shape[-1]), CONTEXT)
@@ -61,13 +62,12 @@ def measure(
             }
             for name, model in contestants.items():
                 found = explain(model, patch, inside, steps=steps)
-                gray = len(target) == 1
-                result = found.result.mean(0, keepdim=True) if gray else as_rgb(found.result, patch)
+                result = from_colour(found.result, patch)
                 entry["models"][name] = {
                     "diffusion_index": found.lr.diffusion_index,
                     "pixels_95": found.lr.pixels,
                     "completeness_error": found.completeness_error,
-                    "psnr": psnr(result.cpu(), target, crop=scale).item(),
+                    "psnr": psnr(result, target, crop=scale).item(),
                 }
             patches.append(entry)
             print(f"{pair.name} {','.join(map(str, window))}", flush=True)

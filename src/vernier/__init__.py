@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from vernier.errors import InputError, MissingPackageError, VernierError
     from vernier.evaluation import evaluate
+    from vernier.explanation.comparison import compare
     from vernier.explanation.lam import explain
     from vernier.fusion.fuser import Fuser
     from vernier.io import Picture, read_picture, write_picture
@@ -63,6 +64,7 @@ _HOMES = {
     "Picture": "vernier.io",
     "Upscaler": "vernier.upscaling",
     "VernierError": "vernier.errors",
+    "compare": "vernier.explanation.comparison",
     "create_model": "vernier.zoo",
     "evaluate": "vernier.evaluation",
     "explain": "vernier.explanation.lam",
@@ -110,6 +112,7 @@ __all__ = [
     "VernierError",
     "ablation",
     "cli",
+    "compare",
     "create_model",
     "data",
     "devices",

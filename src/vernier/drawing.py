@@ -14,12 +14,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vernier.imaging import from_colour
-from vernier.imaging.display import shown_bands
 from vernier.io import Picture, write_picture
 
 __all__ = [
-    "as_rgb",
     "blend",
     "boxed",
     "captioned",
@@ -38,19 +35,6 @@ _FONT_SIZE = 14
 # all the way, so it reads the same without colour.
 _HEAT_STOPS = (0.0, 0.5, 1.0)
 _HEAT_CHANNELS = ((1.0, 1.0, 0.5), (1.0, 0.0, 0.0), (1.0, 0.0, 0.0))
-
-
-def as_rgb(result: Tensor, lr: Tensor) -> Tensor:
-    """A network's result (C, H, W) as RGB (3, H, W) in [0, 1], whatever the network sees.
-
-    Luma gets the chroma of an RGB ``lr`` by bicubic; of a cube three bands are shown, the last,
-    the middle and the first as red, green and blue (wavelengths usually ascend).
-    """
-    if len(result) == 1 and len(lr) == 3:
-        result = from_colour(result.cpu().to(lr), lr)
-    elif len(result) != 3:
-        result = result[shown_bands(len(result))]
-    return result.detach().float().cpu().clamp(0, 1)
 
 
 def heat(values: Tensor) -> Tensor:

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from support.command import Ran
 
 from vernier.data.pictures import read_uint8
 from vernier.errors import InputError
-from vernier.explanation.lam import Explanation, Window, explain
-from vernier.explanation.strip import record, strip
+from vernier.explanation.lam import Explanation, explain
 from vernier.imaging import imresize_uint8
 from vernier.io import read_picture, write_picture
 from vernier.zoo import create_model, load_model, new_card, save_weights
@@ -96,10 +94,12 @@ def test_command_explains_fusion(face: Path, tmp_path: Path, vernier: Callable[.
     assert found["maps"]["guide"]["size"] == [64, 64]
     assert found["lr_patch"] == {"left": 4, "top": 8, "width": 16, "height": 16}
     assert read_picture(folder / "cube-40-60-16.png").height > 2 * 256
-    arguments = ("--guide", face, "--window", "40,60,16")
+    wide = tmp_path / "wide.png"
+    write_picture(picture.with_pixels(picture.pixels[:48, :48]), wide)
+    arguments = ("--guide", wide, "--window", "40,60,16")
     code, _, err = vernier("explain", cube, "-n", weights, *arguments, "-o", tmp_path / "none")
     assert code == 2
-    assert "is 97x96, but x4 of" in err
+    assert "is 48x48, but x4 of" in err
     assert not (tmp_path / "none").exists()
 
 
@@ -128,24 +128,6 @@ def test_command_refuses_in_one_line(
     assert not folder.exists()
 
 
-def test_strip_and_record_of_a_fusion_model() -> None:
-    class Fusion(torch.nn.Module):
-        scale, colour = 2, "cube"
-
-        def forward(self, lr: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.interpolate(lr, scale_factor=2.0) + guide[:, :1]
-
-    lr, guide = torch.rand(5, 8, 9), torch.rand(3, 16, 18)
-    found = explain(Fusion(), lr, Window(4, 4, 6), guide=guide, steps=4)
-    image = strip("fusion", found, guide, lr)
-    assert np.asarray(image).shape[0] > 2 * 15 * 16
-    told = json.loads(json.dumps(record(found)))
-    assert told["maps"]["lr"]["size"] == [8, 9]
-    assert told["maps"]["guide"]["size"] == [16, 18]
-    assert told["window"] == [4, 4, 6]
-    assert told["attributed"] == found.attributed
-
-
 @pytest.mark.parametrize(("ratio", "warned"), [(1.15, False), (2, True)])
 def test_command_warns_of_a_map_that_does_not_add_up(
     face: Path,
@@ -159,7 +141,7 @@ def test_command_warns_of_a_map_that_does_not_add_up(
         found = explain(*arguments, **settings)
         return replace(found, detail=found.detail_at_start + ratio * found.attributed)
 
-    monkeypatch.setattr("vernier.explanation.lam.explain", wrong)
+    monkeypatch.setattr("vernier.explanation.files.explain", wrong)
     arguments = ("-n", "sesr-m5", "--window", "40,44,16", "--steps", 4, "-o", tmp_path / "out")
     code, _, err = vernier("explain", face, *arguments)
     assert code == 0
@@ -187,7 +169,7 @@ def test_command_leaves_no_empty_folder(
         assert folder.exists()
         raise InputError("flat")
 
-    monkeypatch.setattr("vernier.explanation.lam.explain", fail)
+    monkeypatch.setattr("vernier.explanation.files.explain", fail)
     arguments = ("-n", "sesr-m5", "--window", "40,44,16", "-o", folder)
     assert vernier("explain", face, *arguments).code == 2
     assert folder.exists() == there

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -39,6 +41,33 @@ def test_every_layout_gives_the_same_map() -> None:
     assert [each.name for each in found] == ["groups.0", "groups.1", "groups.2"]
     for each in found:
         assert torch.equal(each.values, lr)
+
+
+def test_two_threads_look_at_one_module() -> None:
+    together = threading.Barrier(2, timeout=60)
+
+    class Meeting(Groups):
+        def forward(self, lr: Tensor) -> Tensor:
+            together.wait()
+            result = super().forward(lr)
+            together.wait()
+            return result
+
+    model, found = Meeting(), dict[int, list[FeatureMap]]()
+    pictures = torch.rand(2, 3, 8, 8)
+
+    def run(index: int) -> None:
+        found[index] = feature_maps(model, pictures[index])
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, picture in enumerate(pictures):
+        assert [each.name for each in found[index]] == ["groups.0", "groups.1", "groups.2"]
+        assert all(torch.equal(each.values, picture) for each in found[index])
+    assert model.training
 
 
 def test_groups_of_a_shipped_architecture() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,8 @@ class TinyConv(nn.Module):
         self.colour = "rgb" if channels == 3 else "luma"
         self.c1 = nn.Conv2d(channels, 8, 5, padding=2)
         self.c2 = nn.Conv2d(8, channels * scale**2, 3, padding=1)
-        self.batches: list[int] = []
 
     def forward(self, lr: Tensor) -> Tensor:
-        self.batches.append(len(lr))
         return F.pixel_shuffle(self.c2(F.relu(self.c1(lr))), self.scale)
 
 
@@ -177,20 +176,22 @@ def test_gini_and_pixels_at_the_ends() -> None:
 
 def test_steps_are_batched_within_the_memory() -> None:
     net = TinyConv()
+    batches: list[int] = []
+    net.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
     lr = picture(3, 20, 24)
     alone = explain(net, lr, (10, 10, 8), steps=12, memory=0)
-    assert net.batches == [1] * 13
-    net.batches.clear()
+    assert batches == [1] * 13
+    batches.clear()
     together = explain(net, lr, (10, 10, 8), steps=12)
-    assert net.batches == [1, 1, 11]
-    net.batches.clear()
+    assert batches == [1, 1, 11]
+    batches.clear()
     # What a step keeps for its backward pass is at least the eight channels after the relu.
     explain(net, lr, (10, 10, 8), steps=12, memory=6 * 2 * 8 * 4 * 20 * 24)
-    assert 1 < max(net.batches) <= 6
+    assert 1 < max(batches) <= 6
     torch.testing.assert_close(together.lr.attribution, alone.lr.attribution)
 
 
-def test_eval_mode_and_frozen_parameters_are_undone() -> None:
+def test_the_module_stays_as_it_is() -> None:
     net = nn.Sequential(TinyConv(), nn.Dropout(0.5))
     net.scale, net.colour = 2, "rgb"
     net.train()
@@ -317,3 +318,47 @@ def test_the_surroundings_of_a_window() -> None:
     assert around(Window(0, 784, 16), 2, (400, 300), 64) == (336, 0, 64, 64)
     assert around(Window(0, 0, 16), 2, (20, 300), 64)[2:] == (20, 64)
     assert around(Window(10, 10, 31), 3, (40, 40), 4) == (3, 3, 11, 11)
+
+
+def test_two_threads_explain_one_module_in_training() -> None:
+    """The first to come is done while the second is still on its way."""
+    inside, first_done = threading.Barrier(2, timeout=60), threading.Event()
+
+    class Waiting(nn.Module):
+        scale, colour = 2, "rgb"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = TinyConv()
+            self.dropout = nn.Dropout(0.5)
+
+        def forward(self, lr: Tensor) -> Tensor:
+            name = threading.current_thread().name
+            if name in ("first", "second") and name not in met:
+                met.add(name)
+                inside.wait()
+                if name == "second":
+                    assert first_done.wait(60)
+            return self.conv(self.dropout(lr))
+
+    met: set[str] = set()
+    net = Waiting().train()
+    lr = picture(3, 12, 12)
+    expected = explain(net, lr, (4, 4, 8), steps=4).lr.attribution
+    found: dict[str, Tensor] = {}
+
+    def run() -> None:
+        name = threading.current_thread().name
+        found[name] = explain(net, lr, (4, 4, 8), steps=4).lr.attribution
+        if name == "first":
+            first_done.set()
+
+    threads = [threading.Thread(target=run, name=name) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(found["first"], expected)
+    assert torch.equal(found["second"], expected)
+    assert all(each.training for each in net.modules())
+    assert all(parameter.requires_grad for parameter in net.parameters())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vernier.errors import InputError
 from vernier.imaging import to_colour
+from vernier.models.frozen import frozen_twin
 
 __all__ = ["FeatureMap", "blocking", "feature_maps"]
 
@@ -44,7 +45,8 @@ def feature_maps(
     """Run the model on one picture and keep what some of its modules put out.
 
     Args:
-        model: with the attribute ``colour``; runs in eval mode, and is as before afterwards.
+        model: with the attribute ``colour``. A twin of it runs in eval mode, which shares its
+            weights; the model itself is not touched.
         lr: (C, h, w) in [0, 1], gray or RGB.
         modules: names as in ``named_modules``; None takes the groups (blocks) of the body: the
             entries of the model's first ModuleList.
@@ -56,7 +58,8 @@ def feature_maps(
         InputError: not a model of pictures, an unknown name, a module that did not run, or an
             output that is no map.
     """
-    named = dict(model.named_modules())
+    twin = frozen_twin(model)
+    named = dict(twin.named_modules())
     wanted = _groups(model) if modules is None else list(modules)
     for name in wanted:
         if name not in named:
@@ -74,18 +77,12 @@ def feature_maps(
 
         return keep
 
+    for name in wanted:
+        named[name].register_forward_hook(keeper(name))
     like = next(model.parameters(), lr)
     lr = to_colour(lr, colour)
-    modes = {module: module.training for module in model.modules()}
-    hooks = [named[name].register_forward_hook(keeper(name)) for name in wanted]
-    try:
-        with torch.no_grad():
-            model.eval()(lr[None].to(like))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, training in modes.items():
-            module.training = training
+    with torch.no_grad():
+        twin(lr[None].to(like))
     if missing := [name for name in wanted if name not in outputs]:
         raise InputError(f"{missing[0]} did not run in {type(model).__name__}")
     multiple = int(getattr(model, "size_multiple", 1))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vernier.errors import InputError
 from vernier.imaging import to_colour
 from vernier.imaging.borders import reflected
+from vernier.models.frozen import frozen_twin
 from vernier.zoo.checkpoints import load_model
 
 __all__ = [
@@ -204,8 +205,8 @@ def explain(
     The detail is the sum over channels and the window of the length of the forward-difference
     gradient; where that length is zero its own gradient is taken as zero. Along the blur the
     attribution is the right Riemann sum of gradient times step; along a straight line the mean
-    gradient, ends included, times the way. The model runs in eval mode and without gradients of
-    its parameters; both are as they were afterwards.
+    gradient, ends included, times the way. What runs is a twin of the model in eval mode that
+    shares its weights: the model itself is not touched, and several threads may explain it.
 
     Args:
         model: a name or a file for `vernier.load_model`, or a module with ``scale`` and
@@ -235,8 +236,8 @@ def explain(
     window = Window(*window)
     if steps < 2 or radius < 1 or not sigma > 0:
         raise InputError("steps must be at least 2, radius at least 1 and sigma positive")
-    module = model if isinstance(model, nn.Module) else load_model(model, scale)[0]
-    with torch.inference_mode(False), torch.enable_grad(), _frozen(module):
+    module = frozen_twin(model if isinstance(model, nn.Module) else load_model(model, scale)[0])
+    with torch.inference_mode(False), torch.enable_grad():
         own_scale, inputs = _inputs(module, lr, guide)
         window.check(own_scale * lr.shape[-2], own_scale * lr.shape[-1])
         moving = list(inputs) if blurred == "both" else [blurred]
@@ -394,23 +395,6 @@ def _inputs(module: nn.Module, lr: Tensor, guide: Tensor | None) -> tuple[int, d
             )
         inputs["guide"] = guide.to(like).clone()
     return scale, inputs
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients of parameters inside; afterwards everything as it was."""
-    modes = {each: each.training for each in module.modules()}
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    module.eval()
-    try:
-        for parameter in trained:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        for each, training in modes.items():
-            each.training = training
 
 
 @contextmanager

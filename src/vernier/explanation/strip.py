@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from vernier.drawing import (
-    as_rgb,
     blend,
     boxed,
     captioned,
@@ -19,16 +19,39 @@ from vernier.drawing import (
     stacked,
 )
 from vernier.explanation.lam import Explanation
-from vernier.imaging import imresize
+from vernier.imaging import as_rgb, from_colour, imresize
+from vernier.imaging.display import shown_bands
 
-__all__ = ["record", "strip"]
+__all__ = ["record", "shown", "strip"]
 
 # Small pictures are shown enlarged to at least so many pixels.
 _PANEL_SIDE = 256
 _INPUT_NAMES = {"lr": "input", "guide": "guide"}
 
 
-def strip(name: str, explanation: Explanation, picture: Tensor, lr: Tensor) -> Image.Image:
+def shown(result: Tensor, lr: Tensor, wavelengths: Sequence[float] | None = None) -> Tensor:
+    """A network's result (C, H, W) as RGB (3, H, W) in [0, 1], whatever the network reads.
+
+    Luma gets the chroma of an RGB ``lr``; of a cube the bands are taken that a screen shows.
+
+    Args:
+        lr: (C, h, w), the input that the result was made of.
+        wavelengths: of a cube's bands, nanometres.
+    """
+    if len(result) == 1 and len(lr) == 3:
+        result = from_colour(result.cpu().to(lr), lr)
+    if len(result) not in (1, 3):
+        result = result[shown_bands(len(result), wavelengths)]
+    return as_rgb(result).detach().float().cpu().clamp(0, 1)
+
+
+def strip(
+    name: str,
+    explanation: Explanation,
+    picture: Tensor,
+    lr: Tensor,
+    wavelengths: Sequence[float] | None = None,
+) -> Image.Image:
     """Five panels: picture with the window, attribution, overlay, area of contribution, result.
 
     A fusion model gets a row for each input that was blurred.
@@ -38,15 +61,16 @@ def strip(name: str, explanation: Explanation, picture: Tensor, lr: Tensor) -> I
         explanation: what `vernier.explain` found.
         picture: RGB (3, H, W) in [0, 1], of the result's size, shown beneath the maps.
         lr: (C, h, w), the input that was explained; gives a luma result its colours.
+        wavelengths: of a cube's bands, nanometres; they tell which bands are shown.
     """
     height, width = picture.shape[-2:]
     zoom = max(1, -(-_PANEL_SIDE // max(height, width)))
 
-    def panel(image: Tensor, caption: str, box: bool = False) -> Image.Image:
-        shown = painted(enlarged(image, zoom))
+    def panel(pixels: Tensor, caption: str, box: bool = False) -> Image.Image:
+        image = painted(enlarged(pixels, zoom))
         if box:
-            shown = boxed(shown, *(zoom * each for each in explanation.window))
-        return captioned(shown, [caption])
+            image = boxed(image, *(zoom * each for each in explanation.window))
+        return captioned(image, [caption])
 
     rows = []
     for key, found in explanation.maps.items():
@@ -58,7 +82,7 @@ def strip(name: str, explanation: Explanation, picture: Tensor, lr: Tensor) -> I
             panel(attribution, "attribution"),
             panel(blend(attribution, picture), "overlay"),
             panel(blend(heat(density.clamp(0, 1)), picture), "area of contribution"),
-            panel(as_rgb(explanation.result, lr), "result", box=True),
+            panel(shown(explanation.result, lr, wavelengths), "result", box=True),
         ]
         caption = (
             f"{name}, {_INPUT_NAMES[key]}: diffusion index {found.diffusion_index:.2f}, "
