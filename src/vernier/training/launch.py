@@ -7,8 +7,10 @@ from typing import Any
 
 from vernier.errors import InputError
 from vernier.extras import optional_module
+from vernier.io.files import protect
 from vernier.training.recipe import Recipe
 from vernier.training.run_folder import RunFolder
+from vernier.zoo.own import file_of
 
 __all__ = ["claim", "launch"]
 
@@ -24,6 +26,11 @@ def launch(recipe: Recipe) -> Any:
     fabric_of = optional_module("lightning_fabric").Fabric
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world = recipe.devices * recipe.num_nodes
+    if recipe.data.batch_size % (world * recipe.accumulate):
+        raise InputError(
+            f"data.batch_size {recipe.data.batch_size} is not a multiple of "
+            f"{world} devices x {recipe.accumulate} accumulated micro-batches"
+        )
     fabric = fabric_of(
         accelerator=recipe.accelerator,
         devices=recipe.devices,
@@ -31,11 +38,6 @@ def launch(recipe: Recipe) -> Any:
         strategy="ddp" if world > 1 else "auto",
     )
     fabric.launch()
-    if recipe.data.batch_size % (world * recipe.accumulate):
-        raise InputError(
-            f"data.batch_size {recipe.data.batch_size} is not a multiple of "
-            f"{world} devices x {recipe.accumulate} accumulated micro-batches"
-        )
     return fabric
 
 
@@ -45,7 +47,8 @@ def claim(folder: RunFolder, recipe: Recipe, fabric: Any, *, resume: bool) -> di
     The first process looks for all: a late one would find what the first has written meanwhile.
 
     Raises:
-        InputError: a run is there that is not to be resumed, or none that could be, or another.
+        InputError: a run is there that is not to be resumed, or none that could be, or another; or
+            the run would write over the weights that it starts from.
     """
     changed: dict[str, Any] = {}
     problem = ""
@@ -55,6 +58,9 @@ def claim(folder: RunFolder, recipe: Recipe, fabric: Any, *, resume: bool) -> di
                 changed = folder.changes_for(recipe)
             else:
                 folder.refuse_existing()
+                start = recipe.model.init_from
+                written = (folder.weights, folder.best, folder.last)
+                protect([file_of(start) if start else None], written)
         except InputError as error:
             problem = str(error)
     problem, changed = fabric.broadcast((problem, changed))

@@ -46,7 +46,7 @@ class ModelRecipe(Strict):
     """What is trained."""
 
     name: str
-    """A name of `vernier models`."""
+    """A name of `vernier models`, or ``package.module:Class``, a network of your own."""
     scale: PositiveInt
     overrides: dict[str, Any] = {}
     """Constructor arguments that differ from the name's."""

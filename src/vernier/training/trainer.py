@@ -64,6 +64,7 @@ class TrainingResult:
 
     @property
     def validated(self) -> bool:
+        """Whether there was anything to validate on."""
         return math.isfinite(self.best_psnr)
 
 
