@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vernier.evaluation import evaluate
     from vernier.explanation.comparison import compare
     from vernier.explanation.lam import explain
+    from vernier.exporting import export
     from vernier.fusion.fuser import Fuser
     from vernier.io import Picture, read_picture, write_picture
     from vernier.io.cubes import Cube, read_cube, write_cube
@@ -68,6 +69,7 @@ _HOMES = {
     "create_model": "vernier.zoo",
     "evaluate": "vernier.evaluation",
     "explain": "vernier.explanation.lam",
+    "export": "vernier.exporting",
     "list_models": "vernier.zoo",
     "load_model": "vernier.zoo",
     "read_cube": "vernier.io.cubes",
@@ -123,6 +125,7 @@ __all__ = [
     "evaluation",
     "explain",
     "explanation",
+    "export",
     "exporting",
     "extras",
     "fusion",

@@ -1,18 +1,18 @@
-"""`vernier export` to weight files."""
+"""Weights written for other tools, from Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from support.command import Ran
+from torch import nn
 
+import vernier
 from vernier.errors import InputError
 from vernier.exporting import export_weights
 from vernier.models.hat import HAT
-from vernier.zoo import load_model
+from vernier.zoo import create_model, load_model
 from vernier.zoo.checkpoints import new_card
 from vernier.zoo.official.hat import official_state
 
@@ -27,57 +27,6 @@ def published(tmp_path: Path) -> Path:
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("explicit", [False, True])
-def test_there_and_back(
-    published: Path, tmp_path: Path, explicit: bool, vernier: Callable[..., Ran]
-) -> None:
-    ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.pth"
-    for source, target in ((published, ours), (ours, theirs)):
-        more = ("--format", target.suffix[1:]) if explicit else ()
-        code, out, err = vernier("export", source, "-o", target, *more)
-        assert (code, out) == (0, ""), err
-        card = f", its card to {tmp_path / 'ours.json'}" if target == ours else ""
-        assert err == f"hat x2 written to {target}{card}\n"
-    assert files(tmp_path) == ["ours.json", "ours.safetensors", "published.pth", "theirs.pth"]
-    before, after = (torch.load(path, weights_only=True) for path in (published, theirs))
-    assert list(before) == list(after) == ["params_ema"]
-    before, after = before["params_ema"], after["params_ema"]
-    assert list(before) == list(after)
-    for key, tensor in before.items():
-        assert tensor.dtype == after[key].dtype
-        assert torch.equal(tensor, after[key]), key
-    lr = torch.rand(1, 3, 5, 6)
-    assert torch.equal(load_model(ours)[0](lr), load_model(published)[0](lr))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["-o", "a.onnx"], "a.onnx: weights are exported as .safetensors or .pth"),
-        (["-o", "a"], "a: weights are exported as"),
-        (["-o", "a.pth", "--format", "safetensors"], "a file of the format safetensors ends in"),
-        (["-o", "no/such/a.pth"], "no/such is no folder"),
-        (["-o", "published.pth"], "published.pth is the input itself; choose another -o"),
-        (["-o", "/proc/a.safetensors"], "/proc/a.safetensors: cannot be written ("),
-        (["-o", "a.pth", "-s", "3"], "a model for scale 2, not 3"),
-    ],
-)
-def test_what_cannot_be_written_is_one_line(
-    published: Path,
-    arguments: list[str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    vernier: Callable[..., Ran],
-) -> None:
-    monkeypatch.chdir(published.parent)
-    code, _, error = vernier("export", published, *arguments)
-    assert code == 2
-    assert message in error
-    assert error.count("\n") == 1
-    assert files(published.parent) == ["published.pth"]
 
 
 def test_a_family_without_a_layout_of_its_authors(tmp_path: Path) -> None:
@@ -110,3 +59,43 @@ def test_a_folder_is_not_replaced(published: Path) -> None:
     with pytest.raises(InputError, match=r"a\.pth: a folder or a device has this name"):
         export_weights(model, new_card(model, "hat"), target)
     assert files(published.parent) == ["a.pth", "published.pth"]
+
+
+def test_the_library_does_what_the_command_does(published: Path, tmp_path: Path) -> None:
+    card = vernier.export(published, tmp_path / "a.safetensors", scale=2)
+    assert card == vernier.zoo.Card.from_json((tmp_path / "a.json").read_text("utf-8"), "a.json")
+    assert len(card.sha256) == 64
+    with pytest.raises(InputError, match=r"a\.safetensors would overwrite the input"):
+        vernier.export(tmp_path / "a.safetensors", tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="a model for scale 2, not 3"):
+        vernier.export(published, tmp_path / "b.safetensors", scale=3)
+    # A folder of a model's name in the working folder is no input.
+    written = vernier.export("sesr-m3", tmp_path / "b.safetensors", scale=2)
+    assert (written.name, written.steps > 0) == ("sesr-m3", True)
+
+
+def test_a_network_is_exported_as_it_is(tmp_path: Path) -> None:
+    model = create_model("edsr-small", scale=2, num_blocks=1)
+    card = vernier.export(model, tmp_path / "a.safetensors")
+    assert card.name == "EDSR"
+    loaded, _ = load_model(tmp_path / "a.safetensors")
+    lr = torch.rand(1, 3, 4, 5)
+    with torch.no_grad():
+        assert torch.equal(loaded(lr), model.eval()(lr))
+    with pytest.raises(InputError, match="EDSR is a model for scale 2, not 3"):
+        vernier.export(model, tmp_path / "b.safetensors", scale=3)
+    with pytest.raises(InputError, match="Conv2d cannot be exported: derive it from SRModel"):
+        vernier.export(nn.Conv2d(1, 1, 1), tmp_path / "b.safetensors")
+    assert files(tmp_path) == ["a.json", "a.safetensors"]
+
+
+def test_an_output_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "broken.pth").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="weights are exported as"):
+        vernier.export(tmp_path / "broken.pth", tmp_path / "a.onnx")
+    # The card of a weight file is the input's too.
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="would overwrite the input"):
+        vernier.export(tmp_path / "a.json", tmp_path / "a.safetensors")
+    assert (tmp_path / "a.json").read_text() == "{}"

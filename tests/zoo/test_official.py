@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from vernier.zoo.checkpoints import load_model, new_card, save_weights
 from vernier.zoo.networks import networks_of
 from vernier.zoo.official import official_state as published_state
 from vernier.zoo.official import recognise
-from vernier.zoo.official.hat import official_state
+from vernier.zoo.official.hat import official_state, ratio_of
 from vernier.zoo.registry import create_model, get_entry
 
 MANIFESTS = [(name, scale) for name in ("HAT-S", "HAT", "HAT-L") for scale in (2, 3, 4)]
@@ -316,3 +317,32 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"a\.pth holds values .* not finite \(first: norm\.w"):
         load_model(tmp_path / "a.pth")
+
+
+def test_a_ratio_brings_back_every_number_of_rows() -> None:
+    # Of the usual widths; HAT truncates their product with the ratio.
+    for dim in (48, 60, 64, 96, 120, 144, 180, 192, 240):
+        for rows in range(1, 6 * dim + 1):
+            assert int(dim * ratio_of(rows, dim)) == rows, (rows, dim)
+    # Overlaps of windows, the same way.
+    for window in range(2, 65):
+        for margin in range(window + 1):
+            assert int(window * ratio_of(margin, window)) == margin, (margin, window)
+
+
+def test_an_mlp_of_any_width_loads(tmp_path: Path) -> None:
+    """185 / 180 is a number whose product with 180 is below 185."""
+    model = HAT(
+        scale=2,
+        embed_dim=180,
+        depths=(1,),
+        num_heads=(6,),
+        window_size=4,
+        mlp_ratio=math.nextafter(185 / 180, 2),
+    )
+    assert model.state_dict()["layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] == 185
+    torch.save(official_state(model), tmp_path / "a.pth")
+    loaded, _ = load_model(tmp_path / "a.pth")
+    lr = torch.rand(1, 3, 5, 6)
+    with torch.no_grad():
+        assert torch.equal(loaded(lr), model.eval()(lr))

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from vernier.cli.app import app, stderr
-from vernier.errors import InputError
 
 
 class ExportFormat(StrEnum):
@@ -19,7 +18,9 @@ class ExportFormat(StrEnum):
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A model's name or a weight file.")],
+    model: Annotated[
+        str, typer.Argument(help="A model's name, a weight file, or package.module:Class@file.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     scale: Annotated[
         int | None, typer.Option("--scale", "-s", help="Which of a name's weights.")
@@ -32,13 +33,11 @@ def export(
     ] = None,
 ) -> None:
     """Write a model's weights for other tools, or another tool's weights for Vernier."""
-    from vernier.exporting import export_weights
-    from vernier.zoo import load_model
+    from vernier import exporting
 
-    if output.exists() and Path(model).exists() and output.samefile(model):
-        raise InputError(f"{output} is the input itself; choose another -o")
-    network, card = load_model(model, scale)
-    export_weights(network, card, output, None if as_format is None else as_format.value)
+    card = exporting.export(
+        model, output, scale=scale, format=None if as_format is None else as_format.value
+    )
     written = f"{output}"
     if output.suffix == ".safetensors":
         written += f", its card to {output.with_suffix('.json')}"

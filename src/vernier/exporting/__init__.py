@@ -1,5 +1,5 @@
 """Trained models in other files, for other tools."""
 
-from vernier.exporting.weights import export_weights
+from vernier.exporting.weights import export, export_weights
 
-__all__ = ["export_weights"]
+__all__ = ["export", "export_weights"]

@@ -257,7 +257,7 @@ class SESR(SRModel):
 
     def skeleton(self) -> SESR:
         """An untrained deployed network of the same sizes; deployed weights load into it."""
-        copy = SESR(
+        copy = type(self)(
             scale=self.scale,
             num_blocks=self.num_blocks,
             num_features=self.num_features,

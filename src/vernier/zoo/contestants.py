@@ -21,9 +21,9 @@ def table_name(source: str | Path) -> str:
     A file is called by its name without the suffix; every training run calls its weights
     "weights", so those are called by the folder of the run.
     """
-    if str(source) in list_models():
-        return str(source)
     path = file_of(source)
+    if path is None:
+        return str(source)
     return path.absolute().parent.name if path.stem == "weights" else path.stem
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
+from rich.markup import escape
+from rich.table import Column, Table
 
 from vernier.errors import InputError
 from vernier.io.files import reason_of
@@ -15,9 +19,15 @@ from vernier.zoo.complexity import complexity
 from vernier.zoo.own import parse_own
 from vernier.zoo.registry import create_model, get_entry, list_models
 
-__all__ = ["OUTPUT_SIZE", "Overview", "overviews"]
+__all__ = ["FOOTNOTES", "OUTPUT_SIZE", "Overview", "describe", "overviews", "table", "to_json"]
 
 OUTPUT_SIZE = (720, 1280)
+FOOTNOTES = (
+    f"MACs for one picture of {OUTPUT_SIZE[1]}x{OUTPUT_SIZE[0]} pixels, deployed.",
+    "* Not the cost: the count that several papers print. It leaves out the products of two "
+    "feature maps, which attention consists of, and adds 4 for each element of a batch or "
+    "layer norm and 3 of a softmax.",
+)
 # Networks for fusion work at the guide's size: their cost hardly depends on the scale.
 _MANY, _TYPICAL_SCALE = 4, 4
 
@@ -106,3 +116,49 @@ def _overview(name: str, network: Model, card: Card | None) -> Overview:
 def _lr_size(scale: int) -> tuple[int, int]:
     height, width = OUTPUT_SIZE
     return -(-height // scale), -(-width // scale)
+
+
+def to_json(found: Sequence[Overview]) -> str:
+    """All that `Overview` holds, as a JSON list."""
+    return json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False)
+
+
+def table(found: Sequence[Overview]) -> Table:
+    """A row for each, to be printed above `FOOTNOTES`."""
+    shown = Table(
+        Column("model", overflow="fold"),
+        "scale",
+        Column("parameters", no_wrap=True),
+        Column("in training", no_wrap=True),
+        Column("MACs", no_wrap=True),
+        Column("without attention*", no_wrap=True),
+        "weights",
+        Column("PSNR / SSIM", no_wrap=True),
+    )
+    for each in found:
+        measured = each.card.measured if each.card else {}
+        shown.add_row(
+            escape(each.model),
+            f"x{each.scale}",
+            f"{each.parameters:,}",
+            f"{each.trainable_parameters:,}",
+            f"{each.macs / 1e9:.2f} G",
+            f"{each.macs_without_attention / 1e9:.2f} G",
+            "yes" if each.card else "no",
+            "\n".join(f"{name} {_scores(scores)}" for name, scores in measured.items()),
+        )
+    return shown
+
+
+def describe(card: Card) -> str:
+    """What a card tells beside the table, a line for each fact."""
+    lines = [f"{card.name} x{card.scale}"]
+    for key, value in asdict(card).items():
+        if key not in ("name", "scale", "measured") and value not in ("", 0, ()):
+            lines.append(f"  {key}: {value}")
+    return "\n".join(lines)
+
+
+def _scores(measured: Mapping[str, float]) -> str:
+    told = f"{measured['psnr']:.2f} / {measured['ssim']:.4f}"
+    return f"{told}, SAM {measured['sam']:.2f}" if "sam" in measured else told

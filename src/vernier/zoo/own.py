@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vernier.errors import InputError, VernierError
 from vernier.extras import named_extras
 from vernier.io.files import reason_of
-from vernier.zoo.registry import build, facts_of, nearest
+from vernier.zoo.registry import build, facts_of, list_models, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,10 +59,12 @@ def parse_own(source: object) -> OwnName | None:
     return OwnName(match["network"], Path(match["file"]) if match["file"] else None)
 
 
-def file_of(source: str | Path) -> Path:
-    """The file that a source would be read from; of a name without a file, that name as a path."""
+def file_of(source: str | Path) -> Path | None:
+    """The file that a model is read from, whether it exists or not; None = a name needs none."""
     own = parse_own(source)
-    return own.file if own and own.file else Path(source)
+    if own is not None:
+        return own.file
+    return None if source in list_models() else Path(source)
 
 
 def named_by_file(architecture: str, path: Path) -> InputError:

@@ -20,7 +20,7 @@ from vernier.models.layers import Model
 from vernier.zoo.official import Recognised
 from vernier.zoo.registry import get_entry, list_models
 
-__all__ = ["official_state", "recognise"]
+__all__ = ["official_state", "ratio_of", "recognise"]
 
 # What all published networks share and no file tells.
 _PUBLISHED: Mapping[str, Any] = {"conv_scale": 0.01, "img_range": 1.0, "drop_path_rate": 0.1}
@@ -121,7 +121,7 @@ def _config(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
         squeeze_factor = embed_dim // squeeze
     if any(".overlap_attn." in key for key in state):
         key_size = side(f"{_OVERLAP}.relative_position_bias_table") + 1 - window_size
-        overlap_ratio = (key_size - window_size) / window_size
+        overlap_ratio = ratio_of(key_size - window_size, window_size)
     config = {
         "channels": channels,
         "embed_dim": embed_dim,
@@ -131,7 +131,7 @@ def _config(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
         "compress_ratio": compress_ratio,
         "squeeze_factor": squeeze_factor,
         "overlap_ratio": overlap_ratio,
-        "mlp_ratio": shape(f"{_BLOCK}.mlp.fc1.weight", 2)[0] / embed_dim,
+        "mlp_ratio": ratio_of(shape(f"{_BLOCK}.mlp.fc1.weight", 2)[0], embed_dim),
         "qkv_bias": any(key.endswith(".attn.qkv.bias") for key in state),
         **_PUBLISHED,
     }
@@ -139,6 +139,15 @@ def _config(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
     steps = [shape(f"upsample.{i}.weight", 4) for i in upsample]
     scale = math.prod(math.isqrt(out // features) for out, features, *_ in steps)
     return config, scale
+
+
+def ratio_of(part: int, whole: int) -> float:
+    """The ratio for which HAT's ``int(whole * ratio)`` is ``part`` again.
+
+    The nearest float to their quotient may lie below it, and then a row is lost.
+    """
+    ratio = part / whole
+    return ratio if int(whole * ratio) == part else math.nextafter(ratio, math.inf)
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
