@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from vernier.evaluation import evaluate, evaluate_fusion
+from vernier.evaluation import PAPERS, evaluate
 from vernier.models.layers import FusionModel
 from vernier.zoo import load_model, save_weights
 from vernier.zoo.cards import WEIGHTS_FOLDER
@@ -65,15 +65,16 @@ def ship(run: Path, benchmarks: list[Path]) -> None:
 
 
 def _measure_pictures(weights: Path, benchmarks: list[Path]) -> dict[str, dict[str, float]]:
+    report = evaluate([weights], benchmarks, protocol=PAPERS)
     return {
         result.benchmark: {"psnr": round(result.psnr, 3), "ssim": round(result.ssim, 4)}
-        for result in evaluate([weights], benchmarks).results
+        for result in report.results
         if result.model != "bicubic"
     }
 
 
 def _measure_scenes(weights: Path, file: Path) -> dict[str, float]:
-    result = evaluate_fusion([weights], [file]).results[-1]
+    result = evaluate([weights], [file], convention="matlab").results[-1]
     return {name.lower(): round(result.mean(name), 4) for name in ("PSNR", "SSIM", "SAM", "ERGAS")}
 
 

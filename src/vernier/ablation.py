@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
+from vernier.data.training_set import fingerprint
 from vernier.errors import InputError
-from vernier.evaluation import PAPERS, evaluate, evaluate_fusion
-from vernier.io.files import reason_of
-from vernier.models.layers import FusionModel, Model
+from vernier.evaluation import PAPERS, FusionReport, PictureReport, data_files, evaluate
+from vernier.io.files import protect, reason_of
+from vernier.progress import Progress
 from vernier.tables import Format, Report, Table, write_together
 from vernier.training.recipe import (
     NonNegativeInt,
@@ -36,14 +33,12 @@ from vernier.training.recipe import (
 from vernier.training.run_folder import RunFolder
 from vernier.training.trainer import train
 from vernier.zoo import load_model
-from vernier.zoo.complexity import complexity
-from vernier.zoo.registry import get_entry
+from vernier.zoo.timing import Costs, measure_costs
 
-__all__ = ["AblationReport", "Arm", "Costs", "Experiment", "load_experiment", "run_experiment"]
+__all__ = ["AblationReport", "Arm", "Experiment", "ablate", "load_experiment", "run_experiment"]
 
 # What an arm may not change, so that all have the same budget, data and chance.
 _SHARED = ("steps", "data", "accumulate", "seed", "name", "output", "devices", "num_nodes")
-_ROUNDS = 7
 _RESULTS: dict[str, Format] = {
     "results.md": "markdown",
     "results.csv": "csv",
@@ -75,6 +70,11 @@ class Experiment(Strict):
     def folder(self) -> Path:
         """Where its runs and results lie."""
         return Path(self.output) / self.name
+
+    @property
+    def results(self) -> list[Path]:
+        """The files with what it found."""
+        return [self.folder / name for name in _RESULTS]
 
     @field_validator("arms")
     @classmethod
@@ -125,23 +125,6 @@ def load_experiment(
                 set_value(resolved, key, value)
             recipes[arm].append(parse_recipe(resolved, f"{path}, arm {arm}"))
     return experiment, recipes
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Of a network in the form that is executed, for one picture of the experiment's LR size.
-
-    Attributes:
-        parameters: all of them.
-        macs: multiply-accumulates, those of attention included.
-        seconds: median over rounds in which all arms take turns, torch on the device.
-        memory: bytes that torch holds at most beside the weights.
-    """
-
-    parameters: int
-    macs: int
-    seconds: float
-    memory: int
 
 
 @dataclass(frozen=True)
@@ -222,7 +205,7 @@ class AblationReport(Report):
         }
 
     def write_results(self) -> list[Path]:
-        """results.md, results.csv and results.json in the experiment's folder: all or none.
+        """Write the experiment's `Experiment.results`, all or none, and name them.
 
         Raises:
             InputError: a file cannot be written.
@@ -232,9 +215,9 @@ class AblationReport(Report):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be made ({reason_of(error)})") from error
-        files = {folder / name: self.render(form) for name, form in _RESULTS.items()}
-        write_together(files)
-        return list(files)
+        texts = [self.render(form) for form in _RESULTS.values()]
+        write_together(dict(zip(self.experiment.results, texts, strict=True)))
+        return self.experiment.results
 
 
 def _cell(metric: str, values: Sequence[float]) -> str:
@@ -245,27 +228,70 @@ def _cell(metric: str, values: Sequence[float]) -> str:
     return f"{mean} ± {(max(values) - min(values)) / 2:.{digits}f}"
 
 
+def ablate(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> AblationReport:
+    """Train and measure the arms of an experiment, and write how they compare beside the runs.
+
+    Runs that are finished are left alone, runs that were interrupted go on.
+
+    Args:
+        path: the experiment, a YAML file, see `Experiment`.
+        overrides: ``key=value``, such as ``shared.steps=500``.
+        device: where arms are measured; the recipes say where they train.
+        progress: called before each step of the work.
+
+    Returns:
+        What was found; ``experiment.results`` of it are the files that were written.
+
+    Raises:
+        InputError: a file cannot be read, a key does not fit, data or weights cannot be used, a run
+            of this name was of another recipe, or the results would overwrite what is read.
+        TrainingError: an arm's loss is no longer finite.
+    """
+    experiment, recipes = load_experiment(path, overrides)
+    first = next(iter(recipes.values()))[0]
+    read = data_files(experiment.test, first.model.scale)
+    base = Path(path).parent / experiment.base
+    protect([Path(path), base, *read], experiment.results)
+    report = run_experiment(experiment, recipes, device=device, progress=progress)
+    report.write_results()
+    return report
+
+
 def run_experiment(
     experiment: Experiment,
     recipes: Mapping[str, Sequence[Recipe]],
     *,
     device: str | torch.device = "cpu",
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
 ) -> AblationReport:
     """Train what is not trained yet, measure what is not measured yet, and tell all of it.
 
-    Runs that are finished are left alone, runs that were interrupted go on. All arms run with the
-    first seed before one runs with the second.
+    All arms run with the first seed before one runs with the second. Scores are kept beside a run
+    until its weights or the content of the test data change.
 
     Args:
         experiment, recipes: of `load_experiment`.
-        device: where arms are measured; the recipes say where they train.
-        progress: called with a line before each step of the work.
+        device, progress: as for `ablate`.
 
     Raises:
         InputError: data or weights cannot be used, or a run of this name was of another recipe.
         TrainingError: an arm's loss is no longer finite.
     """
+    first = next(iter(recipes.values()))[0]
+    data = fingerprint(data_files(experiment.test, first.model.scale)).sha256
+    total = 2 * len(recipes) * len(experiment.seeds) + 1
+    done = 0
+
+    def tell(what: str) -> None:
+        if progress is not None:
+            progress(done, total, what)
+
     scores: dict[str, list[dict[str, float]]] = {arm: [] for arm in recipes}
     bicubic: dict[str, float] = {}
     protocol = ""
@@ -274,19 +300,20 @@ def run_experiment(
             recipe = own[index]
             folder = RunFolder(Path(recipe.output) / recipe.name)
             if not _finished(folder, recipe):
-                progress(f"training {arm}, seed {seed}")
+                tell(f"training {arm}, seed {seed}")
                 train(recipe, resume=folder.recipe.exists())
-            progress(f"measuring {arm}, seed {seed}")
-            measured = _measured(folder, experiment.test, device)
+            done += 1
+            tell(f"measuring {arm}, seed {seed}")
+            measured = _measured(folder, experiment.test, data, device)
+            done += 1
             scores[arm].append(measured["model"])
             bicubic, protocol = measured["bicubic"], measured["protocol"]
-    progress("measuring costs")
+    tell("measuring costs")
     models = {
         arm: load_model(RunFolder(Path(own[0].output) / own[0].name).weights)[0]
         for arm, own in recipes.items()
     }
-    costs = _costs(models, experiment.lr_size, torch.device(device))
-    first = next(iter(recipes.values()))[0]
+    costs = measure_costs(models, experiment.lr_size, device)
     arms = [Arm("bicubic", {name: (value,) for name, value in bicubic.items()}, None)]
     for arm, each in scores.items():
         arms.append(Arm(arm, {k: tuple(s[k] for s in each) for k in bicubic}, costs[arm]))
@@ -302,27 +329,28 @@ def _finished(folder: RunFolder, recipe: Recipe) -> bool:
     return int(folder.load_checkpoint(folder.last)["step"]) >= recipe.steps
 
 
-def _measured(folder: RunFolder, test: Sequence[str], device: str | torch.device) -> dict[str, Any]:
-    """Scores of a run and of bicubic; kept in the run's folder until its weights change."""
+def _measured(
+    folder: RunFolder, test: Sequence[str], data: str, device: str | torch.device
+) -> dict[str, Any]:
+    """Scores of a run and of bicubic; kept in the run's folder until its weights or data change."""
     card = json.loads(folder.weights.with_suffix(".json").read_text(encoding="utf-8"))
-    key = {"weights": card["sha256"], "test": list(test)}
+    key = {"weights": card["sha256"], "test": list(test), "data": data}
     kept = folder.path / "scores.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if found["key"] == key:
             return found
-    colour = get_entry(card["name"]).facts.colour
-    measure = _measure_fusion if colour == "cube" else _measure_pictures
-    found = {"key": key, **measure(folder.weights, test, device)}
+    report = evaluate([folder.weights], test, device=device)
+    if isinstance(report, PictureReport):
+        scores = _scores_on_pictures(report)
+    else:
+        scores = _scores_on_cubes(report)
+    found = {"key": key, **scores}
     folder.write_json("scores", found)
     return found
 
 
-def _measure_pictures(
-    weights: Path, test: Sequence[str], device: str | torch.device
-) -> dict[str, Any]:
-    report = evaluate([weights], test, device=device)
-
+def _scores_on_pictures(report: PictureReport) -> dict[str, Any]:
     def scores(model: str) -> dict[str, float]:
         return {
             f"{benchmark.name} {metric}": getattr(report.result(model, benchmark.name), attribute)
@@ -330,83 +358,16 @@ def _measure_pictures(
             for metric, attribute in (("PSNR", "psnr"), ("SSIM", "ssim"))
         }
 
-    name = next(result.model for result in report.results if result.model != "bicubic")
     crop = PAPERS.crop_for(report.scale)
     protocol = f"x{report.scale}, luma of results rounded to 8 bit, {crop} border pixels left out."
-    return {"model": scores(name), "bicubic": scores("bicubic"), "protocol": protocol}
+    model = report.results[-1].model
+    return {"model": scores(model), "bicubic": scores("bicubic"), "protocol": protocol}
 
 
-def _measure_fusion(
-    weights: Path, test: Sequence[str], device: str | torch.device
-) -> dict[str, Any]:
-    report = evaluate_fusion([weights], test, device=device)
-
+def _scores_on_cubes(report: FusionReport) -> dict[str, Any]:
     def scores(method: str) -> dict[str, float]:
         result = report.result(method)
         return {metric.name: result.mean(metric.name) for metric in report.convention.metrics}
 
-    name = report.results[-1].method
-    return {"model": scores(name), "bicubic": scores("bicubic"), "protocol": report.caption}
-
-
-def _costs(
-    models: Mapping[str, Model], lr_size: tuple[int, int], device: torch.device
-) -> dict[str, Costs]:
-    """Networks take turns: a machine that is busy for a while slows all of them alike."""
-    runs = {arm: _runner(model.eval().to(device), lr_size, device) for arm, model in models.items()}
-    memory = {arm: _peak_memory(run, device) for arm, run in runs.items()}
-    seconds: dict[str, list[float]] = {arm: [] for arm in runs}
-    for _ in range(_ROUNDS):
-        for arm, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[arm].append(time.perf_counter() - start)
-    costs = {}
-    for arm, model in models.items():
-        counted = complexity(model, lr_size)
-        costs[arm] = Costs(
-            counted.parameters, counted.macs, statistics.median(seconds[arm]), memory[arm]
-        )
-    return costs
-
-
-def _runner(model: Model, lr_size: tuple[int, int], device: torch.device) -> Callable[[], None]:
-    height, width = lr_size
-    inputs = [torch.rand(1, model.channels, height, width, device=device)]
-    if isinstance(model, FusionModel):
-        sides = (model.scale * height, model.scale * width)
-        inputs.append(torch.rand(1, model.guide_channels, *sides, device=device))
-        inputs.append(torch.rand(1, model.channels, *sides, device=device))
-
-    @torch.inference_mode()
-    def run() -> None:
-        result: Tensor = model(*inputs)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        del result
-
-    return run
-
-
-def _peak_memory(run: Callable[[], None], device: torch.device) -> int:
-    """Bytes that torch holds at most during the second run, beyond what it held before."""
-    run()
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    # Or the profiler announces itself on stderr.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
-    return max(_held(profiler), default=0)
-
-
-def _held(profiler: Any) -> Iterator[int]:
-    """Bytes in use after each allocation and release."""
-    total = 0
-    for event in profiler.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            total += event.nbytes()
-            yield total
+    method = report.results[-1].method
+    return {"model": scores(method), "bicubic": scores("bicubic"), "protocol": report.caption}

@@ -132,10 +132,19 @@ class Report(ABC):
         return list(files)
 
     @classmethod
-    def paths(cls, path: str | Path, form: Format) -> list[Path]:
-        """The files that `write` makes for ``path``."""
-        del form
-        return [Path(path)]
+    def paths(cls, path: str | Path, form: Format | None = None) -> list[Path]:
+        """The files that `write` makes for ``path``.
+
+        Raises:
+            InputError: an unknown suffix and no form.
+        """
+        return [Path(path), *cls._beside(Path(path), form or format_of(path))]
+
+    @classmethod
+    def _beside(cls, path: Path, form: Format) -> list[Path]:
+        """What `write` makes beside ``path``."""
+        del path, form
+        return []
 
     def _contents(self, form: Format) -> list[str]:
         """What stands in each of the `paths`."""

@@ -1,4 +1,4 @@
-"""Fusion evaluated: rows, simulation, models, the report's forms, the command."""
+"""Fusion evaluated: rows, simulation, models, what is refused."""
 
 from __future__ import annotations
 
@@ -6,29 +6,23 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from support.command import Ran
 from torch import Tensor, nn
 
-from vernier.data.scenes import FusionSettings, read_fusion, write_fusion
+from vernier.data.scenes import read_fusion
 from vernier.errors import InputError
-from vernier.evaluation import (
-    evaluate_fusion,
-    format_of,
-    is_fusion_data,
-    is_fusion_model,
-)
+from vernier.evaluation import FusionReport, evaluate, format_of
+from vernier.evaluation.cubes import is_fusion_data
 from vernier.fusion.classical import CLASSICAL
 from vernier.imaging import imresize
 from vernier.imaging.simulation import find_response, preset, simulate
 from vernier.io import Picture, read_picture, write_picture
-from vernier.io.cubes import Cube
 from vernier.metrics import CONVENTIONS, cube_psnr, ergas, sam
 from vernier.metrics.spectral import band_psnr
 from vernier.models.layers import FusionModel
@@ -54,40 +48,14 @@ class Sharpened(FusionModel):
         return upsampled * self.factor
 
 
-def spectra(height: int, width: int) -> np.ndarray:
-    """A smooth 16-bit cube (31, H, W)."""
-    smooth = imresize(torch.rand(BANDS // 4, height // 8, width // 8), size=(height, width))
-    cube = torch.nn.functional.interpolate(
-        smooth.permute(1, 2, 0), size=BANDS, mode="linear"
-    ).permute(2, 0, 1)
-    return (cube.clamp(0, 1).numpy() * 60000).astype(np.uint16)
-
-
-@pytest.fixture
-def cave(tmp_path: Path) -> Path:
-    """Two scenes as CAVE stores them; the second is no multiple of four."""
-    folder = tmp_path / "CAVE"
-    for name, height, width in (("one", 48, 40), ("two", 46, 51)):
-        place = folder / f"{name}_ms"
-        place.mkdir(parents=True)
-        for number, band in enumerate(spectra(height, width), start=1):
-            write_picture(Picture(band[..., None]), place / f"{name}_ms_{number:02d}.png")
-    return folder
-
-
-@pytest.fixture
-def fusion_file(tmp_path: Path) -> Path:
-    settings = FusionSettings(find_response("a"), preset("cave", 4).blur, 4, preset="cave")
-    path = tmp_path / "test.h5"
-    cubes = {
-        n: Cube(spectra(40, 48), 65535.0, tuple(400.0 + 10 * b for b in range(31))) for n in "abc"
-    }
-    write_fusion(path, {n: Path(n) for n in cubes}, settings, load=lambda p: cubes[p.name])
-    return path
+def evaluate_cubes(*arguments: Any, **settings: Any) -> FusionReport:
+    report = evaluate(*arguments, **settings)
+    assert isinstance(report, FusionReport)
+    return report
 
 
 def test_rows_are_what_the_functions_say(fusion_file: Path) -> None:
-    report = evaluate_fusion([Sharpened(factor=0.9)], [fusion_file])
+    report = evaluate_cubes([Sharpened(factor=0.9)], [fusion_file])
     assert [r.method for r in report.results] == ["bicubic", "guided filter", "GSA", "Sharpened"]
     scene = read_fusion(fusion_file)[1]
     results = {name: fuse(scene.lr, scene.guide) for name, fuse in CLASSICAL.items()}
@@ -112,7 +80,7 @@ def test_rows_are_what_the_functions_say(fusion_file: Path) -> None:
 
 
 def test_cubes_are_simulated_as_the_preset_says(cave: Path) -> None:
-    report = evaluate_fusion([], [cave], scale=4, preset="dhif", convention="analysis-accu")
+    report = evaluate_cubes([], [cave], scale=4, preset="dhif", convention="analysis-accu")
     assert [scene.scene for scene in report.results[0].scenes] == ["one", "two"]
     bands = [cave / f"two_ms/two_ms_{number:02d}.png" for number in range(1, BANDS + 1)]
     gt = torch.from_numpy(np.stack([read_picture(b).pixels[..., 0] for b in bands]) / 65535).float()
@@ -130,8 +98,7 @@ def test_a_network_runs_and_its_costs_are_told(cave: Path, tmp_path: Path) -> No
     model = create_model("psrt", scale=4, embed=8, num_heads=2, num_blocks=1)
     path = tmp_path / "tiny.safetensors"
     save_weights(model, path, new_card(model, "tiny"))
-    assert is_fusion_model(path)
-    report = evaluate_fusion([path, path], [cave / "one_ms"])
+    report = evaluate_cubes([path, path], [cave / "one_ms"])
     assert [r.method for r in report.results[3:]] == ["tiny", "tiny (2)"]
     result = report.result("tiny")
     assert result.parameters == sum(p.numel() for p in model.parameters())
@@ -145,7 +112,7 @@ def test_a_network_runs_and_its_costs_are_told(cave: Path, tmp_path: Path) -> No
 
 def test_unclamped_results_are_measured_as_they_are(fusion_file: Path) -> None:
     clamped, raw = (
-        evaluate_fusion([Sharpened(factor=3.0)], [fusion_file], clamp=c) for c in (True, False)
+        evaluate_cubes([Sharpened(factor=3.0)], [fusion_file], clamp=c) for c in (True, False)
     )
     assert raw.results[-1].mean("PSNR") < clamped.results[-1].mean("PSNR") - 1
     assert "not clamped" in raw.caption
@@ -155,7 +122,7 @@ def test_unclamped_results_are_measured_as_they_are(fusion_file: Path) -> None:
 def test_the_files_upsampled_cube_is_what_models_see(fusion_file: Path) -> None:
     with h5py.File(fusion_file, "a") as file:
         file["HSI_up"][:] = 0.5
-    report = evaluate_fusion([Sharpened()], [fusion_file])
+    report = evaluate_cubes([Sharpened()], [fusion_file])
     assert report.results[-1].mean("PSNR") < report.results[0].mean("PSNR") - 3
 
 
@@ -166,14 +133,14 @@ def test_pansharpening_numbers_need_their_peak(tmp_path: Path) -> None:
         file["gt"], file["lms"] = gt, imresize(imresize(gt, 0.25), 4)
         file["ms"], file["pan"] = imresize(gt, 0.25), gt.mean(1, keepdim=True)
     with pytest.raises(InputError, match="pass --peak"):
-        evaluate_fusion([], [path])
-    report = evaluate_fusion([], [path], peak=2047, convention="pansharpening")
+        evaluate_cubes([], [path])
+    report = evaluate_cubes([], [path], peak=2047, convention="pansharpening")
     assert set(report.results[0].scenes[0].values) == {"Q2n", "Q", "SAM", "ERGAS", "SCC"}
     assert report.result("GSA").mean("Q2n") > report.result("bicubic").mean("Q2n")
 
 
 def test_forms(fusion_file: Path, tmp_path: Path) -> None:
-    report = evaluate_fusion([Sharpened()], [fusion_file])
+    report = evaluate_cubes([Sharpened()], [fusion_file])
     definitions = CONVENTIONS["matlab"].definitions
     for form in ("table", "markdown"):
         text = report.render(form)
@@ -214,7 +181,7 @@ def test_forms(fusion_file: Path, tmp_path: Path) -> None:
 def test_a_perfect_result_is_no_trouble(fusion_file: Path) -> None:
     with h5py.File(fusion_file, "a") as file:
         file["HSI_up"][:] = file["GT"][:]
-    report = evaluate_fusion([Sharpened()], [fusion_file])
+    report = evaluate_cubes([Sharpened()], [fusion_file])
     assert report.results[-1].mean("PSNR") == math.inf
     assert "inf" in report.render("table")
     found = json.loads(report.render("json"))
@@ -235,24 +202,24 @@ def test_a_perfect_result_is_no_trouble(fusion_file: Path) -> None:
 )
 def test_refuses_what_cannot_be_used(fusion_file, models, settings, message) -> None:
     with pytest.raises(InputError, match=message):
-        evaluate_fusion(models, [fusion_file], **settings)
+        evaluate_cubes(models, [fusion_file], **settings)
 
 
 def test_refuses_data_that_cannot_be_used(fusion_file: Path, cave: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data"):
-        evaluate_fusion([], [])
+        evaluate_cubes([Sharpened()], [])
     with pytest.raises(InputError, match="--scale"):
-        evaluate_fusion([], [cave])
+        evaluate_cubes([], [cave])
     with pytest.raises(InputError, match="two scenes are named a"):
-        evaluate_fusion([], [fusion_file, fusion_file])
+        evaluate_cubes([], [fusion_file, fusion_file])
     with h5py.File(fusion_file, "a") as file:
         del file["GT"]
     with pytest.raises(InputError, match="holds no reference"):
-        evaluate_fusion([], [fusion_file])
+        evaluate_cubes([], [fusion_file])
     small = tmp_path / "small.npy"
     np.save(small, np.random.default_rng(0).random((31, 16, 16)).astype(np.float32))
     with pytest.raises(InputError, match="Q needs at least 32x32"):
-        evaluate_fusion([], [small], scale=4)
+        evaluate_cubes([], [small], scale=4)
 
 
 def test_what_is_fusion_data(fusion_file: Path, cave: Path, tmp_path: Path) -> None:
@@ -265,70 +232,12 @@ def test_what_is_fusion_data(fusion_file: Path, cave: Path, tmp_path: Path) -> N
         write_picture(Picture(np.zeros((8, 8, 3), np.uint8)), pictures / f"{name}.png")
     assert not is_fusion_data(pictures)
     assert not is_fusion_data(tmp_path / "missing")
-    assert is_fusion_model("psrt")
-    assert not is_fusion_model("sesr-m5")
-
-
-def test_the_command(vernier: Callable[..., Ran], cave: Path, tmp_path: Path) -> None:
-    sheets = tmp_path / "new" / "sheets"
-    code, text, _ = vernier("evaluate", "--data", cave, "-s", 4, "--sheets", sheets)
-    assert code == 0
-    assert "guided filter" in text
-    assert CONVENTIONS["matlab"].definitions in text
-    assert sorted(path.name for path in sheets.iterdir()) == [
-        "one-GSA.png",
-        "one-guided-filter.png",
-        "two-GSA.png",
-        "two-guided-filter.png",
-    ]
-
-
-def test_the_command_with_a_model_and_two_files(
-    vernier: Callable[..., Ran], fusion_file: Path, cave: Path, tmp_path: Path
-) -> None:
-    model = create_model("psrt", scale=4, embed=8, num_heads=2, num_blocks=1)
-    weights = tmp_path / "tiny.safetensors"
-    save_weights(model, weights, new_card(model, "tiny"))
-    output = tmp_path / "report.csv"
-    arguments = ("--data", cave, fusion_file, "--convention", "analysis-accu", "-o", output)
-    ran = vernier("evaluate", weights, *arguments)
-    assert ran.code == 0
-    assert ran.out == f"{output}: written\n{tmp_path / 'report-bands.csv'}: written\n"
-    rows = list(csv.DictReader(output.open()))
-    assert {row["scene"] for row in rows} == {"one", "two", "a", "b", "c", "mean"}
-    assert {row["method"] for row in rows} == {"bicubic", "guided filter", "GSA", "tiny"}
-    assert {row["convention"] for row in rows} == {"analysis-accu"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--rgb",), "--rgb: not for cubes"),
-        (("--crop", 4, "--no-rounding"), "--crop, --no-rounding: not for cubes"),
-        (("sesr-m5",), "upscales pictures"),
-        (("--convention", "x"), "unknown convention"),
-        (("--preset", "x", "-s", 4), "preset x"),
-    ],
-)
-def test_the_command_refuses(
-    vernier: Callable[..., Ran], cave: Path, arguments: tuple[object, ...], message: str
-) -> None:
-    code, _, err = vernier("evaluate", "--data", cave, *arguments)
-    assert code == 2
-    assert message in " ".join(err.split())
-
-
-def test_pictures_refuse_what_is_for_cubes(vernier: Callable[..., Ran], tmp_path: Path) -> None:
-    write_picture(Picture(np.zeros((24, 24, 3), np.uint8)), tmp_path / "a.png")
-    code, _, err = vernier("evaluate", "--data", tmp_path, "-s", 2, "--convention", "matlab")
-    assert code == 2
-    assert "--convention: not for pictures" in err
 
 
 def test_real_scenes(shared: Path) -> None:
     """Figures that were measured on whole scenes: nothing in the chain may move them."""
     data = shared / "data/CAVE/test/balloons_ms"
-    report = evaluate_fusion([], [data], scale=4, convention="analysis-accu")
+    report = evaluate_cubes([], [data], scale=4, convention="analysis-accu")
     measured = {
         "bicubic": (2.114, 2.254, 38.295),
         "guided filter": (2.022, 0.791, 47.391),
@@ -340,7 +249,7 @@ def test_real_scenes(shared: Path) -> None:
 
 
 def test_what_ships_beats_all_that_needs_no_training_by_far(shared: Path) -> None:
-    report = evaluate_fusion(["psrt-s"], [shared / "data/CAVE/test"])
+    report = evaluate_cubes(["psrt-s"], [shared / "data/CAVE/test"])
     assert report.data[0].scenes == ("balloons", "flowers")
     trained = report.result("psrt-s")
     for name in CLASSICAL:
@@ -353,3 +262,16 @@ def test_what_ships_beats_all_that_needs_no_training_by_far(shared: Path) -> Non
     told = card.measured["cave-test"]
     assert told["psnr"] == pytest.approx(trained.mean("PSNR"), abs=0.01)
     assert told["sam"] == pytest.approx(trained.mean("SAM"), abs=0.01)
+
+
+def test_networks_of_one_class_and_two_scales_differ(fusion_file: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"scales differ \(Sharpened x2, Sharpened x4, test\.h5 x4"
+    ):
+        evaluate_cubes([Sharpened(scale=2), Sharpened(scale=4)], [fusion_file])
+
+
+def test_a_network_that_is_trained_goes_on_training(fusion_file: Path) -> None:
+    model = Sharpened().train()
+    evaluate_cubes([model], [fusion_file])
+    assert model.training

@@ -1,4 +1,4 @@
-"""Evaluation: the papers' table, how models are run, what a report looks like, the command."""
+"""Pictures evaluated: how models are run, what is compared, what is refused."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.command import Ran
 from torch import Tensor, nn
 
 from vernier.errors import InputError
-from vernier.evaluation import PAPERS, Protocol, evaluate, published
+from vernier.evaluation import PAPERS, PictureReport, Protocol, evaluate, published
 from vernier.imaging import imresize, rgb_to_luma
 from vernier.io import Picture, write_picture
 from vernier.metrics import psnr
@@ -40,62 +38,15 @@ class Bicubic(nn.Module):
         return imresize(lr, self.scale)
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A smooth RGB and a smooth gray picture, 40x48 and 36x44."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for name, height, width, channels in (("colour", 40, 48, 3), ("gray", 36, 44, 1)):
-        noise = torch.rand(channels, height // 4, width // 4)
-        smooth = imresize(noise, size=(height, width)).clamp(0, 1).permute(1, 2, 0)
-        write_picture(Picture((smooth * 255).byte().numpy()), folder / f"{name}.png")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("scale", "set5", "set14"),
-    [
-        (2, (33.66, 0.9299), (30.24, 0.8688)),
-        (3, (30.39, 0.8682), (27.55, 0.7742)),
-        (4, (28.42, 0.8104), (26.00, 0.7027)),
-    ],
-)
-def test_the_command_prints_the_papers_bicubic_row(
-    shared: Path,
-    vernier: Callable[..., Ran],
-    scale: int,
-    set5: tuple[float, float],
-    set14: tuple[float, float],
-) -> None:
-    data = shared / "data"
-    code, out, _ = vernier(
-        *("evaluate", "--data", data / "Set5", data / "Set14", "-s", scale, "--format", "json")
-    )
-    assert code == 0
-    report = json.loads(out)
-    first, second = report["results"]
-    for result, name, count, (psnr_db, ssim) in (
-        (first, "Set5", 5, set5),
-        (second, "Set14", 14, set14),
-    ):
-        assert (result["model"], result["benchmark"]) == ("bicubic", name)
-        assert len(result["images"]) == count
-        assert result["psnr_db"] == pytest.approx(psnr_db, abs=0.02)
-        assert result["ssim"] == pytest.approx(ssim, abs=0.001)
-        assert result["psnr_db"] == pytest.approx(
-            np.mean([image["psnr_db"] for image in result["images"]])
-        )
-        assert (result["published"]["psnr_db"], result["published"]["ssim"]) == (psnr_db, ssim)
-    assert report["protocol"] | {"text": ""} == {
-        **{"luma": True, "crop": scale, "rounding": True, "text": ""}
-    }
-    facts = [(b["name"], b["images"], b["gray"], b["lr"]) for b in report["benchmarks"]]
-    assert facts == [("Set5", 5, 0, "files"), ("Set14", 14, 1, "made")]
+def evaluate_pictures(*arguments: Any, **settings: Any) -> PictureReport:
+    report = evaluate(*arguments, **settings)
+    assert isinstance(report, PictureReport)
+    return report
 
 
 def test_a_model_that_returns_bicubic_has_its_figures(shared: Path) -> None:
     models = [Bicubic(3, "rgb"), Bicubic(3, "luma")]
-    report = evaluate(models, [shared / "data/Set5"])
+    report = evaluate_pictures(models, [shared / "data/Set5"])
     bicubic, rgb, luma = report.results
     assert [r.model for r in report.results] == ["bicubic", "Bicubic", "Bicubic (2)"]
     # They round once at the end instead of after each dimension, or round luma instead of RGB.
@@ -111,7 +62,7 @@ def test_a_model_that_returns_bicubic_has_its_figures(shared: Path) -> None:
 @pytest.mark.parametrize("colour", ["rgb", "luma"])
 def test_unrounded_bicubic_is_linear_in_colour(pictures: Path, colour: str, luma: bool) -> None:
     """Without rounding, bicubic commutes with the colour conversion: all paths agree exactly."""
-    report = evaluate(
+    report = evaluate_pictures(
         [Bicubic(2, colour)], [pictures], protocol=Protocol(luma=luma, rounding=False)
     )
     bicubic, model = report.results
@@ -123,7 +74,7 @@ def test_unrounded_bicubic_is_linear_in_colour(pictures: Path, colour: str, luma
 
 def test_gray_pictures_stay_gray(pictures: Path) -> None:
     luma, rgb = Bicubic(2, "luma"), Bicubic(2, "rgb")
-    report = evaluate([luma, rgb], [pictures])
+    report = evaluate_pictures([luma, rgb], [pictures])
     assert luma.seen == [(1, 1, 20, 24), (1, 1, 18, 22)]
     assert rgb.seen == [(1, 3, 20, 24), (1, 3, 18, 22)]
     assert report.benchmarks[0].gray == 1
@@ -136,7 +87,7 @@ def test_luma_model_is_compared_as_the_papers_do(pictures: Path) -> None:
     from vernier.data.benchmarks import find_benchmark
 
     model = create_model("sesr-m3", scale=2).train()
-    report = evaluate([model], [pictures], scale=2)
+    report = evaluate_pictures([model], [pictures], scale=2)
     assert model.training
     hr, lr, _ = find_benchmark(pictures, 2).pairs[0].load()
     with torch.no_grad():
@@ -150,7 +101,7 @@ def test_weight_files_carry_the_published_figure(tmp_path: Path, shared: Path) -
     model = create_model("sesr-m3", scale=2)
     path = tmp_path / "mine.safetensors"
     save_weights(model, path, new_card(model, "sesr-m3"))
-    report = evaluate([path], [shared / "data/Set5"])
+    report = evaluate_pictures([path], [shared / "data/Set5"])
     result = report.result("mine", "Set5")
     assert report.scale == 2
     assert result.published == published("sesr-m3", "Set5", 2)
@@ -163,10 +114,13 @@ def test_weight_files_carry_the_published_figure(tmp_path: Path, shared: Path) -
 
 def test_published_figures_belong_to_the_papers_protocol(shared: Path) -> None:
     set5 = [shared / "data/Set5"]
-    assert evaluate([], set5, scale=4).results[0].published is not None
-    assert evaluate([], set5, scale=4, protocol=Protocol(crop=4)).results[0].published is not None
+    assert evaluate_pictures([], set5, scale=4).results[0].published is not None
+    assert (
+        evaluate_pictures([], set5, scale=4, protocol=Protocol(crop=4)).results[0].published
+        is not None
+    )
     for protocol in (Protocol(luma=False), Protocol(crop=0), Protocol(rounding=False)):
-        assert evaluate([], set5, scale=4, protocol=protocol).results[0].published is None
+        assert evaluate_pictures([], set5, scale=4, protocol=protocol).results[0].published is None
 
 
 def test_published_names() -> None:
@@ -177,7 +131,7 @@ def test_published_names() -> None:
 
 
 def test_render(pictures: Path) -> None:
-    report = evaluate([Bicubic(2, "luma")], [pictures])
+    report = evaluate_pictures([Bicubic(2, "luma")], [pictures])
     rows = list(csv.DictReader(io.StringIO(report.render("csv"))))
     assert [(row["model"], row["image"]) for row in rows] == [
         *(("bicubic", "colour"), ("bicubic", "gray"), ("bicubic", "mean")),
@@ -207,14 +161,14 @@ def test_render(pictures: Path) -> None:
 
 def test_an_equal_picture_is_infinite_and_still_json(tmp_path: Path) -> None:
     write_picture(Picture(np.full((30, 30, 3), 90, np.uint8)), tmp_path / "flat.png")
-    report = evaluate([], [tmp_path], scale=2)
+    report = evaluate_pictures([], [tmp_path], scale=2)
     assert report.results[0].psnr == math.inf
     assert json.loads(report.render("json"))["results"][0]["psnr_db"] is None
 
 
 def test_names_are_no_markup(pictures: Path) -> None:
     folder = pictures.rename(pictures.with_name("a[red] :cat:"))
-    assert " a[red] :cat: " in evaluate([], [folder], scale=2).render("table")
+    assert " a[red] :cat: " in evaluate_pictures([], [folder], scale=2).render("table")
 
 
 def test_a_model_that_gives_nan_is_reported(pictures: Path) -> None:
@@ -222,101 +176,33 @@ def test_a_model_that_gives_nan_is_reported(pictures: Path) -> None:
         def forward(self, lr: Tensor) -> Tensor:
             return super().forward(lr) * math.nan
 
-    report = evaluate([Broken(2, "luma")], [pictures])
+    report = evaluate_pictures([Broken(2, "luma")], [pictures])
     assert math.isnan(report.results[1].psnr)
     content = json.loads(report.render("json"))["results"][1]
     assert (content["psnr_db"], content["ssim"]) == (None, None)
 
 
-@pytest.mark.parametrize("suffix", ["txt", "md", "csv", "json"])
-def test_output_file(
-    pictures: Path,
-    tmp_path: Path,
-    vernier: Callable[..., Ran],
-    suffix: str,
-) -> None:
-    path = tmp_path / f"report.{suffix}"
-    ran = vernier("evaluate", "--data", pictures, "-s", 2, "--rgb", "--crop", 1, "-o", path)
-    assert (ran.code, ran.out) == (0, f"{path}: written\n")
-    forms = {"txt": "table", "md": "markdown", "csv": "csv", "json": "json"}
-    report = evaluate([], [pictures], scale=2, protocol=Protocol(luma=False, crop=1))
-
-    def untimed(text: str) -> str:
-        # Runs differ in seconds alone: the JSON field, and the sixth field of CSV.
-        text = re.sub(r'"seconds": \S+', "", text)
-        return re.sub(r"(?m)^((?:[^,\n]*,){5})[\d.e-]+", r"\1", text)
-
-    text = path.read_text(encoding="utf-8")
-    assert untimed(text) == untimed(report.render(forms[suffix]))  # type: ignore[arg-type]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", path.name]
-
-
-def test_command_evaluates_a_weight_file_at_its_own_scale(
-    pictures: Path,
-    tmp_path: Path,
-    vernier: Callable[..., Ran],
-) -> None:
-    model = create_model("sesr-m3", scale=3)
-    path = tmp_path / "mine.safetensors"
-    save_weights(model, path, new_card(model, "sesr-m3"))
-    code, out, _ = vernier("evaluate", path, "--data", pictures, "--no-rounding")
-    assert code == 0
-    assert re.search(r"│ mine +│ +\d+\.\d\d / ", out)
-    assert "x3, PSNR in dB / SSIM on BT.601 luma, result not rounded, 3 pixels cropped" in out
-
-
-def test_command_refuses_in_one_line(
-    pictures: Path,
-    tmp_path: Path,
-    vernier: Callable[..., Ran],
-) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    model = create_model("sesr-m3", scale=3)
-    weights = tmp_path / "x3.safetensors"
-    save_weights(model, weights, new_card(model, "sesr-m3"))
-    output = tmp_path / "report.json"
-    for arguments, message in (
-        (("--data", broken, "-s", 2, "-o", output), "a.png"),
-        (("--data", tmp_path / "none", "-s", 2, "-o", output), "no such folder"),
-        (("-s", 2), "no benchmark given"),
-        (("--data", pictures), "give one, for example --scale 2"),
-        ((weights, "--data", pictures, "-s", 2), "scale 3, not 2"),
-        (("sesr-m6", "--data", pictures, "-s", 2), "no such folder, weight file or model"),
-        (("--data", pictures, "-s", 2, "-o", tmp_path / "report.xyz"), "unknown suffix"),
-        (("--data", pictures, "-s", 2, "-o", tmp_path / "no/report.md"), "no such folder"),
-        (("--data", pictures, "-s", 2, "--crop", -1), "zero or more pixels, got -1"),
-        (("--data", pictures, "-s", 2, "--crop", 14), "after the crop, got 8x16"),
-        (("--data", pictures, "-s", 2, "--device", "abacus"), "device 'abacus'"),
-    ):
-        code, out, err = vernier("evaluate", *arguments)
-        assert (code, out) == (2, ""), arguments
-        assert message in err
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-    assert not output.exists()
-
-
 def test_refuses_models(pictures: Path) -> None:
-    with pytest.raises(InputError, match=r"Linear cannot be evaluated: it needs .* scale"):
-        evaluate([nn.Linear(1, 1)], [pictures])
+    with pytest.raises(InputError, match=r"Linear cannot be used: it needs .* scale"):
+        evaluate_pictures([nn.Linear(1, 1)], [pictures])
     with pytest.raises(InputError, match="Bicubic is a model for scale 3, not 2"):
-        evaluate([Bicubic(3, "rgb")], [pictures], scale=2)
+        evaluate_pictures([Bicubic(3, "rgb")], [pictures], scale=2)
     with pytest.raises(InputError, match=r"models of scales \[2, 3\] in one table"):
-        evaluate([Bicubic(3, "rgb"), Bicubic(2, "rgb")], [pictures])
+        evaluate_pictures([Bicubic(3, "rgb"), Bicubic(2, "rgb")], [pictures])
     with pytest.raises(InputError, match="two benchmarks are named pictures"):
-        evaluate([], [pictures, pictures], scale=2)
+        evaluate_pictures([], [pictures, pictures], scale=2)
 
     class Wrong(Bicubic):
         def forward(self, lr: Tensor) -> Tensor:
             return lr
 
     with pytest.raises(InputError, match=r"Wrong made \(3, 20, 24\) of \(3, 20, 24\), not"):
-        evaluate([Wrong(2, "rgb")], [pictures])
+        evaluate_pictures([Wrong(2, "rgb")], [pictures])
 
 
 def test_progress_counts_images(pictures: Path) -> None:
     seen: list[tuple[int, int, str]] = []
-    evaluate([], [pictures], scale=2, protocol=PAPERS, progress=lambda *call: seen.append(call))
+    evaluate_pictures(
+        [], [pictures], scale=2, protocol=PAPERS, progress=lambda *call: seen.append(call)
+    )
     assert seen == [(0, 2, "pictures/colour"), (1, 2, "pictures/gray")]

@@ -178,7 +178,7 @@ def test_a_table_on_the_screen_leaves_out_the_scenes_of_a_large_set() -> None:
 def test_of_two_files_both_are_written_or_none(tmp_path: Path) -> None:
     (tmp_path / "r-bands.csv").mkdir()
     (tmp_path / "r.csv").write_text("old")
-    with pytest.raises(InputError, match=r"r-bands\.csv: a folder has this name"):
+    with pytest.raises(InputError, match=r"r-bands\.csv: a folder .*has this name"):
         cubes().write(tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r-bands.csv", "r.csv"]

@@ -31,16 +31,16 @@ def ablate(
     Finished arms are not trained again, interrupted ones go on. The table is written beside the
     runs too, as Markdown, CSV and JSON.
     """
-    from vernier.ablation import load_experiment, run_experiment
+    from vernier.ablation import ablate as run
 
-    loaded, recipes = load_experiment(experiment, overrides or [])
+    def tell(_: int, __: int, what: str, /) -> None:
+        stderr.print(what, markup=False)
+
     try:
-        report = run_experiment(
-            loaded, recipes, device=device, progress=lambda line: stderr.print(line, markup=False)
-        )
+        report = run(experiment, overrides or [], device=device, progress=tell)
     except KeyboardInterrupt:
         stderr.print("interrupted; the same command goes on where it stopped")
         raise typer.Exit(130) from None
-    for path in report.write_results():
+    for path in report.experiment.results:
         stderr.print(f"{path}: written", markup=False, highlight=False)
     typer.echo(report.render(as_format.value), nl=False)

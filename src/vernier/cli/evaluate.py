@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from vernier.cli.app import app, stderr
-from vernier.cli.options import ReportFormat
-from vernier.errors import InputError
-
-if TYPE_CHECKING:
-    from vernier.evaluation import Report
+from vernier.cli.app import app
+from vernier.cli.options import DeviceOption, ReportFormat, progress_bar
 
 _PICTURES = "Pictures"
 _FUSION = "Hyperspectral fusion"
@@ -45,7 +38,7 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the report to this file.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: DeviceOption = "cpu",
     rgb: Annotated[
         bool,
         typer.Option("--rgb", help="Compare RGB instead of luma.", rich_help_panel=_PICTURES),
@@ -53,9 +46,7 @@ def evaluate(
     crop: Annotated[
         int | None,
         typer.Option(
-            "--crop",
-            help="Border pixels left out; default: the scale.",
-            rich_help_panel=_PICTURES,
+            "--crop", help="Border pixels left out; default: the scale.", rich_help_panel=_PICTURES
         ),
     ] = None,
     no_rounding: Annotated[
@@ -101,84 +92,29 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure models as the papers do: on benchmarks, beside what they print, or on cubes."""
-    from vernier.data.scenes import is_fusion_file
-    from vernier.evaluation import (
-        Protocol,
-        evaluate_fusion,
-        format_of,
-        is_fusion_data,
-        is_fusion_model,
-    )
-    from vernier.evaluation import evaluate as evaluate_models
-    from vernier.zoo import list_models
-    from vernier.zoo.registry import nearest
+    from vernier import evaluation
 
-    form = as_format.value if as_format else (format_of(output) if output else "table")
-    if output and not output.parent.is_dir():
-        raise InputError(f"{output.parent}: no such folder; create it or choose another -o")
     # "--data Set5 Set14" leaves the second folder among the models, which are never folders.
-    more = [
-        name
-        for name in models or []
-        if name not in list_models() and (Path(name).is_dir() or is_fusion_file(name))
-    ]
-    names = [name for name in models or [] if name not in more]
-    for name in names:
-        if name not in list_models() and not Path(name).is_file():
-            raise InputError(
-                f"{name}: no such folder, weight file or model{nearest(name, list_models())}; "
-                "`vernier models` lists the models"
-            )
-    folders = [*(data or []), *map(Path, more)]
-    report: Report
-    if any(map(is_fusion_model, names)) or any(map(is_fusion_data, folders)):
-        _refuse("cubes", {"--rgb": rgb, "--crop": crop is not None, "--no-rounding": no_rounding})
-        with _progress() as show:
-            report = evaluate_fusion(
-                names,
-                folders,
-                scale=scale,
-                convention=convention or "matlab",
-                clamp=not no_clamp,
-                preset=preset or "cave",
-                peak=peak,
-                device=device,
-                sheets=sheets,
-                progress=show,
-            )
+    names, folders = evaluation.split_arguments(models or [])
+    form: evaluation.Format | None = as_format.value if as_format else None
+    with progress_bar() as show:
+        report = evaluation.evaluate(
+            names,
+            [*(data or []), *folders],
+            scale=scale,
+            protocol=evaluation.Protocol(luma=not rgb, crop=crop, rounding=not no_rounding),
+            convention=convention,
+            preset=preset,
+            peak=peak,
+            clamp=not no_clamp,
+            sheets=sheets,
+            device=device,
+            output=output,
+            form=form,
+            progress=show,
+        )
+    if output is None:
+        typer.echo(report.render(form or "table"), nl=False)
     else:
-        fusion_only = {"--convention": convention, "--preset": preset, "--peak": peak}
-        given = {name: value is not None for name, value in fusion_only.items()}
-        _refuse("pictures", {**given, "--no-clamp": no_clamp, "--sheets": sheets is not None})
-        with _progress() as show:
-            report = evaluate_models(
-                names,
-                folders,
-                scale=scale,
-                protocol=Protocol(luma=not rgb, crop=crop, rounding=not no_rounding),
-                device=device,
-                progress=show,
-            )
-    if output:
-        for path in report.write(output, form):
+        for path in report.paths(output, form):
             typer.echo(f"{path}: written")
-    else:
-        typer.echo(report.render(form), nl=False)
-
-
-def _refuse(measured: str, given: dict[str, bool]) -> None:
-    if wrong := [name for name, is_given in given.items() if is_given]:
-        raise InputError(f"{', '.join(wrong)}: not for {measured}; leave it out")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    from rich.progress import Progress
-
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("")
-
-        def show(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=escape(name))
-
-        yield show

@@ -1,7 +1,8 @@
-"""Models measured as the papers measure: pictures on benchmarks, fusion on hyperspectral scenes."""
+"""Models measured as the papers do: pictures on benchmarks, cubes on hyperspectral scenes."""
 
 from vernier.evaluation.cube_report import FusionData, FusionReport, FusionResult, SceneScore
-from vernier.evaluation.cubes import evaluate_fusion, is_fusion_data, is_fusion_model
+from vernier.evaluation.evaluate import evaluate, split_arguments
+from vernier.evaluation.inputs import data_files
 from vernier.evaluation.picture_report import (
     PAPERS,
     ImageScore,
@@ -9,7 +10,6 @@ from vernier.evaluation.picture_report import (
     Protocol,
     Result,
 )
-from vernier.evaluation.pictures import evaluate
 from vernier.evaluation.published import Published, published
 from vernier.tables import Format, Report, format_of
 
@@ -26,10 +26,9 @@ __all__ = [
     "Report",
     "Result",
     "SceneScore",
+    "data_files",
     "evaluate",
-    "evaluate_fusion",
     "format_of",
-    "is_fusion_data",
-    "is_fusion_model",
     "published",
+    "split_arguments",
 ]

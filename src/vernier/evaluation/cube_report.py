@@ -127,11 +127,9 @@ class FusionReport(Report):
         return Table(("method", "scene", "band", "wavelength_nm", *names), rows, names=2)
 
     @classmethod
-    def paths(cls, path: str | Path, form: Format) -> list[Path]:
-        """The file itself; beside a CSV, NAME-bands.csv gets the curves over the bands."""
-        path = Path(path)
-        bands = path.with_name(f"{path.stem}-bands{path.suffix}")
-        return [path, bands] if form == "csv" else [path]
+    def _beside(cls, path: Path, form: Format) -> list[Path]:
+        """Beside a CSV, NAME-bands.csv gets the curves over the bands."""
+        return [path.with_name(f"{path.stem}-bands{path.suffix}")] if form == "csv" else []
 
     def _contents(self, form: Format) -> list[str]:
         curves = [self.curves().csv()] if form == "csv" else []

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vernier.data.benchmarks import find_benchmark
 from vernier.data.scenes import FusionScene, find_scenes, is_fusion_file, read_fusion
-from vernier.devices import find_device
 from vernier.errors import InputError
+from vernier.evaluation.candidates import Candidate, on_device, timed
 from vernier.evaluation.cube_report import FusionData, FusionReport, FusionResult, SceneScore
 from vernier.fusion.classical import CLASSICAL
 from vernier.fusion.sheet import draw_sheet
 from vernier.imaging import simulation
-from vernier.io.cubes import CubeError, find_cubes, read_cube
-from vernier.io.files import safe_names
+from vernier.io.cubes import CUBE_SUFFIXES, CubeError, find_cubes, read_cube
+from vernier.io.files import protect, reason_of, safe_names
 from vernier.metrics.conventions import CONVENTIONS, Convention
 from vernier.metrics.spectral import band_cc, band_psnr, band_rmse
 from vernier.models.layers import FusionModel
-from vernier.zoo import list_models, load_model
+from vernier.progress import Progress
 from vernier.zoo.complexity import complexity
-from vernier.zoo.registry import get_entry, nearest
+from vernier.zoo.contestants import numbered
+from vernier.zoo.registry import nearest
 
-__all__ = ["evaluate_fusion", "is_fusion_data", "is_fusion_model"]
+__all__ = ["is_fusion_data", "measure_cubes"]
 
 _CURVES = {"psnr_db": band_psnr, "rmse": band_rmse, "cc": band_cc}
 
@@ -44,68 +44,44 @@ class _Contestant:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where scenes come from; they are read when they are asked for."""
+    """Where scenes come from; they are read when they are asked for, from ``files``."""
 
     facts: FusionData
     scale: int
+    files: tuple[Path, ...]
     wavelengths: tuple[float, ...] | None
     scenes: Callable[[], Iterator[FusionScene]]
 
 
-def is_fusion_model(source: str | Path) -> bool:
-    """Whether a registry name or a weight file is a network that fuses cubes.
-
-    Raises:
-        InputError: neither a name nor a file that can be read.
-    """
-    if isinstance(source, str) and source in list_models():
-        return get_entry(source).facts.colour == "cube"
-    return isinstance(load_model(source)[0], FusionModel)
-
-
 def is_fusion_data(path: str | Path) -> bool:
-    """Whether a path is a fusion file, or a CAVE scene or a folder of such."""
-    if is_fusion_file(path):
-        return True
+    """Whether a path is a file of a cube or of fusion data, a CAVE scene or a folder of such."""
+    path = Path(path)
+    if path.is_file():
+        return path.suffix.lower() in CUBE_SUFFIXES
     try:
         return any(found.is_dir() and found.name.endswith("_ms") for found in find_cubes(path))
     except CubeError:
         return False
 
 
-def evaluate_fusion(
-    models: Sequence[str | Path | FusionModel],
+def measure_cubes(
+    candidates: Sequence[Candidate],
     data: Sequence[str | Path],
     *,
-    scale: int | None = None,
-    convention: str = "matlab",
-    clamp: bool = True,
-    preset: str = "cave",
-    peak: float | None = None,
-    device: str | torch.device = "cpu",
-    sheets: str | Path | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    scale: int | None,
+    convention: str,
+    preset: str,
+    peak: float | None,
+    clamp: bool,
+    sheets: Path | None,
+    device: torch.device,
+    outputs: Sequence[Path],
+    progress: Progress | None,
 ) -> FusionReport:
-    """Measure models on scenes; bicubic and the classical methods are always the first rows.
-
-    Models see the upsampled cube of a fusion file, the bicubic row is made here.
-
-    Args:
-        models: registry names, weight files or networks; may be empty.
-        data: fusion files (`vernier.data.scenes.read_fusion`), or sharp cubes and folders of them,
-            whose inputs are then simulated.
-        scale: None takes it from the models, else from the fusion files; all must agree.
-        convention: key in `vernier.metrics.CONVENTIONS`.
-        clamp: bring results to [0, 1] before they are measured.
-        preset: how sharp cubes are simulated, see `vernier.imaging.simulation.preset`.
-        peak: the value of fusion files and cubes that stands for 1, where they do not say.
-        device: where the models run; modules are moved there.
-        sheets: folder for a page per scene and method (`draw_sheet`), made if need be.
-        progress: called before each scene with (scenes done, scenes in all, name).
+    """Measure networks for fusion on scenes, see `vernier.evaluate`.
 
     Raises:
-        InputError: a model, a file or a setting cannot be used, scales or bands differ, or a scene
-            has no reference or is too small to be measured.
+        InputError: see `vernier.evaluate`; ``outputs`` has a file that is read.
     """
     if not data:
         raise InputError("no data given; name a fusion file or a folder of cubes with --data")
@@ -115,41 +91,40 @@ def evaluate_fusion(
             f"known: {', '.join(CONVENTIONS)}"
         )
     measure = CONVENTIONS[convention]
-    device = find_device(device)
-    loaded = [_load(source, scale) for source in models]
-    files = [path for path in data if is_fusion_file(path)]
-    cubes = [path for path in data if path not in files]
+    paths = [Path(path) for path in data]
+    files = [path for path in paths if is_fusion_file(path)]
+    cubes = [path for path in paths if path not in files]
     sources = [_file_source(path, peak) for path in files]
-    scale = _common_scale(loaded, sources, scale)
+    scale = _common_scale(candidates, sources, scale)
     if cubes:
         sources.append(_cube_source(cubes, scale, preset, peak))
     names = [name for source in sources for name in source.facts.scenes]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two scenes are named {name}; evaluate them apart")
-    contestants = _contestants(loaded, device)
-    folder = None if sheets is None else _folder(Path(sheets))
+    contestants = _contestants(candidates, device)
+    pages = {} if sheets is None else _pages(sheets, names, contestants)
+    read = [path for source in sources for path in source.files]
+    protect([*(candidate.file for candidate in candidates), *read], [*outputs, *pages.values()])
+    if sheets is not None:
+        _make_folder(sheets)
 
-    training = [model.training for _, model in loaded]
     scores: dict[str, list[SceneScore]] = {contestant.name: [] for contestant in contestants}
     pixels: set[tuple[int, int]] = set()
     done = 0
-    try:
+    with on_device(candidates, device):
         for source in sources:
             for scene in source.scenes():
                 if progress is not None:
                     progress(done, len(names), scene.name)
-                _check(scene, loaded)
+                _check(scene, contestants)
                 pixels.add((scene.lr.shape[-2], scene.lr.shape[-1]))
                 for contestant in contestants:
                     score, result = _score(contestant, scene, measure, scale, clamp)
                     scores[contestant.name].append(score)
-                    if folder is not None and contestant.name != "bicubic":
-                        _draw(folder, scene, contestant.name, result, source.wavelengths)
+                    if page := pages.get((scene.name, contestant.name)):
+                        _draw(page, scene, contestant.name, result, source.wavelengths)
                 done += 1
-    finally:
-        for (_, model), was_training in zip(loaded, training, strict=True):
-            model.train(was_training)
     return FusionReport(
         scale=scale,
         convention=measure,
@@ -162,18 +137,15 @@ def evaluate_fusion(
     )
 
 
-def _contestants(
-    loaded: Sequence[tuple[str, FusionModel]], device: torch.device
-) -> list[_Contestant]:
+def _contestants(candidates: Sequence[Candidate], device: torch.device) -> list[_Contestant]:
     rows = [
         _Contestant(name, partial(_fuse_classically, method)) for name, method in CLASSICAL.items()
     ]
-    for base, model in loaded:
-        taken = [row.name for row in rows]
-        numbered = (base if i == 1 else f"{base} ({i})" for i in count(1))
-        name = next(name for name in numbered if name not in taken)
-        model = model.eval().to(device)
-        rows.append(_Contestant(name, partial(_fuse_with, model, device), model))
+    for candidate in candidates:
+        assert isinstance(candidate.module, FusionModel)
+        name = numbered(candidate.name, [row.name for row in rows])
+        fuse = partial(_fuse_with, candidate.module, device)
+        rows.append(_Contestant(name, fuse, candidate.module))
     return rows
 
 
@@ -191,9 +163,7 @@ def _fuse_with(model: FusionModel, device: torch.device, scene: FusionScene) -> 
 def _score(
     contestant: _Contestant, scene: FusionScene, convention: Convention, scale: int, clamp: bool
 ) -> tuple[SceneScore, Tensor]:
-    start = time.perf_counter()
-    result = contestant.fuse(scene)
-    seconds = time.perf_counter() - start
+    result, seconds = timed(f"{contestant.name} on {scene.name}", lambda: contestant.fuse(scene))
     target = scene.gt
     assert target is not None
     if result.shape != target.shape:
@@ -229,40 +199,23 @@ def _result(
     return FusionResult(contestant.name, tuple(scores), cost.parameters, per_pixel)
 
 
-def _load(source: str | Path | FusionModel, scale: int | None) -> tuple[str, FusionModel]:
-    if isinstance(source, FusionModel):
-        if scale is not None and source.scale != scale:
-            raise InputError(
-                f"{type(source).__name__} is a model for scale {source.scale}, not {scale}"
-            )
-        return type(source).__name__, source
-    if not is_fusion_model(source):
-        raise InputError(f"{source} upscales pictures; evaluate it apart from fusion")
-    model, _ = load_model(source, scale)
-    assert isinstance(model, FusionModel)
-    path = Path(source)
-    # Every training run calls its weights "weights": the run's folder tells them apart.
-    stem = path.absolute().parent.name if path.stem == "weights" else path.stem
-    return (str(source) if str(source) in list_models() else stem), model
-
-
 def _common_scale(
-    loaded: Sequence[tuple[str, FusionModel]], files: Sequence[_Source], scale: int | None
+    candidates: Sequence[Candidate], files: Sequence[_Source], scale: int | None
 ) -> int:
-    scales = {
-        **{name: model.scale for name, model in loaded},
-        **{source.facts.name: source.scale for source in files},
-        **({} if scale is None else {"--scale": scale}),
-    }
+    scales = [
+        *((candidate.name, candidate.scale) for candidate in candidates),
+        *((source.facts.name, source.scale) for source in files),
+        *([] if scale is None else [("--scale", scale)]),
+    ]
     if not scales:
         raise InputError("nothing to take the scale from; give one, for example --scale 4")
-    if len(set(scales.values())) > 1:
-        listed = ", ".join(f"{name} x{value}" for name, value in scales.items())
+    if len({value for _, value in scales}) > 1:
+        listed = ", ".join(f"{name} x{value}" for name, value in scales)
         raise InputError(f"scales differ ({listed}); evaluate one scale at a time")
-    return next(iter(scales.values()))
+    return scales[0][1]
 
 
-def _file_source(path: str | Path, peak: float | None) -> _Source:
+def _file_source(path: Path, peak: float | None) -> _Source:
     scenes = read_fusion(path, peak=peak)
     if scenes.gt is None:
         raise InputError(f"{path}: holds no reference (GT); there is nothing to compare with")
@@ -276,17 +229,23 @@ def _file_source(path: str | Path, peak: float | None) -> _Source:
             int(settings["decimation_offset"]),
         )
         made = f"{settings.get('preset', '')}: {_words(settings['response'], blur)}"
-    facts = FusionData(Path(path).name, scenes.names, made, scenes.notes)
-    return _Source(facts, scenes.scale, scenes.wavelengths, lambda: iter(scenes))
+    facts = FusionData(path.name, scenes.names, made, scenes.notes)
+    return _Source(facts, scenes.scale, (path,), scenes.wavelengths, lambda: iter(scenes))
 
 
-def _cube_source(
-    paths: Sequence[str | Path], scale: int, preset: str, peak: float | None
-) -> _Source:
-    found = find_scenes(paths)
+def _cube_source(paths: Sequence[Path], scale: int, preset: str, peak: float | None) -> _Source:
     settings = simulation.preset(preset, scale)
     response = simulation.find_response(settings.response)
-    first = read_cube(next(iter(found.values())), peak=peak)
+    try:
+        found = find_scenes(paths)
+        first = read_cube(next(iter(found.values())), peak=peak)
+    except InputError as error:
+        if pictures := [path for path in paths if _holds_pictures(path, scale)]:
+            raise InputError(
+                f"{pictures[0]} holds pictures, and cubes are fused: name fusion files or folders "
+                "of cubes, or evaluate pictures apart"
+            ) from error
+        raise
 
     def scenes() -> Iterator[FusionScene]:
         for name, path in found.items():
@@ -301,9 +260,17 @@ def _cube_source(
                 raise InputError(f"{path}: {error}") from None
             yield FusionScene(name, gt, made.lr, made.guide, made.upsampled)
 
-    where = ", ".join(str(Path(path).name) for path in paths)
+    where = ", ".join(path.name for path in paths)
     made = f"{preset}: {_words(response.name, settings.blur)}"
-    return _Source(FusionData(where, tuple(found), made), scale, first.wavelengths, scenes)
+    facts = FusionData(where, tuple(found), made)
+    return _Source(facts, scale, tuple(found.values()), first.wavelengths, scenes)
+
+
+def _holds_pictures(path: Path, scale: int) -> bool:
+    try:
+        return bool(find_benchmark(path, scale).pairs)
+    except InputError:
+        return False
 
 
 def _words(response: str, blur: simulation.Blur) -> str:
@@ -313,34 +280,47 @@ def _words(response: str, blur: simulation.Blur) -> str:
     )
 
 
-def _check(scene: FusionScene, loaded: Sequence[tuple[str, FusionModel]]) -> None:
-    for name, model in loaded:
+def _check(scene: FusionScene, contestants: Sequence[_Contestant]) -> None:
+    for contestant in contestants:
+        model = contestant.model
+        if model is None:
+            continue
         for what, given, wanted in (
             ("bands", len(scene.lr), model.channels),
             ("guide channels", len(scene.guide), model.guide_channels),
         ):
             if given != wanted:
-                raise InputError(f"{scene.name} has {given} {what}, {name} is made for {wanted}")
+                raise InputError(
+                    f"{scene.name} has {given} {what}, {contestant.name} is made for {wanted}"
+                )
 
 
-def _folder(path: Path) -> Path:
+def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be made ({error.strerror})") from None
-    return path
+        raise InputError(f"{path}: cannot be made ({reason_of(error)})") from None
+
+
+def _pages(
+    folder: Path, scenes: Sequence[str], contestants: Sequence[_Contestant]
+) -> dict[tuple[str, str], Path]:
+    """The sheet of every scene and method; bicubic is what the others are compared with."""
+    methods = [contestant.name for contestant in contestants if contestant.name != "bicubic"]
+    keys = [(scene, method) for scene in scenes for method in methods]
+    names = safe_names(f"{scene}-{method}".replace(" ", "-") for scene, method in keys)
+    return {key: folder / f"{name}.png" for key, name in zip(keys, names, strict=True)}
 
 
 def _draw(
-    folder: Path,
+    path: Path,
     scene: FusionScene,
     method: str,
     result: Tensor,
     wavelengths: tuple[float, ...] | None,
 ) -> None:
-    (name,) = safe_names([f"{scene.name}-{method}".replace(" ", "-")])
     draw_sheet(
-        folder / f"{name}.png",
+        path,
         lr=scene.lr,
         guide=scene.guide,
         result=result,
