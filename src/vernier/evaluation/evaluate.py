@@ -106,8 +106,8 @@ def evaluate(
 
     Args:
         models: registry names, weight files, ``package.module:Class`` (``@file`` with the weights),
-            or modules with the attributes ``scale`` and
-            ``colour`` (see `vernier.zoo.registry.facts_of`); may be empty.
+            or modules with the attributes ``scale`` and ``colour`` (see
+            `vernier.zoo.registry.facts_of`); may be empty.
         data: for pictures the folders that `vernier.data.benchmarks.find_benchmark` recognises; for
             cubes fusion files (`vernier.data.scenes.read_fusion`), or sharp cubes and folders of
             them, whose inputs are then simulated.
