@@ -161,6 +161,7 @@ def test_what_cannot_be_fused_is_one_line_and_leaves_nothing(  # type: ignore[no
         ((cube, "-g", tmp_path / "none.png", "-o", target), "no such file"),
         ((cube, "-g", guide, "-o", tmp_path / "none" / "sharp.h5"), "no such folder"),
         ((cube, "-g", guide, "-o", target, "-t", "big"), "--tile must be"),
+        ((cube, "-g", guide, "-o", target, "-t", 8), "at least 16"),
     ):
         code, out, err = run("fuse", *arguments)
         assert (code, out) == (2, ""), arguments
@@ -274,7 +275,7 @@ def test_a_scene_s_name_never_leads_out_of_the_folder(
     assert len(made) == 6
 
 
-@pytest.mark.parametrize("data", [".dat", ".raw", ".bsq", ".img"])
+@pytest.mark.parametrize("data", [".dat", ".raw", ".bsq", ".img", ""])
 def test_the_files_of_an_envi_cube_are_not_written_over(
     data: str, run: Callable[..., Ran], files: tuple[Path, Path], tmp_path: Path
 ) -> None:

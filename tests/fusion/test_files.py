@@ -87,6 +87,7 @@ def test_scenes_are_a_list_each_with_its_name_in_the_progress(tmp_path: Path) ->
         (lambda lr, guide: fuse(lr), "the cube holds no guide"),
         (lambda lr, guide: fuse(lr, guide[:, ::-1]), "does not look like the cube's scene"),
         (lambda lr, guide: fuse(lr, guide, scale=2, model="gsa"), "the guide is 4 times as large"),
+        (lambda lr, guide: fuse(lr, guide, model="gsa", tile=8), "at least 16"),
         (lambda lr, guide: fuse(lr, guide, "none/x.h5"), "no such folder"),
         (lambda lr, guide: fuse(lr, guide, "x.xyz"), "cannot write .xyz"),
         (lambda lr, guide: fuse("none.h5", guide), "none.h5: no such file"),

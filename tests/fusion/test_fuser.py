@@ -140,10 +140,12 @@ def test_tiles_get_smaller_until_torch_s_memory_suffices() -> None:
     tiled = Fuser(Hungry(160 * 160), engine="torch", tile=None).fuse(pair).values
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
     with pytest.raises(InputError, match="out of memory even in tiles"):
-        Fuser(Hungry(0), engine="torch").fuse(pair)
+        Fuser(Hungry(100 * 100), engine="torch").fuse(pair)
+    with pytest.raises(InputError, match="Hungry does not fit into the memory"):
+        Fuser(Hungry(0), engine="torch")
 
 
-@pytest.mark.parametrize("engine", ["torch"])
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_threads_that_share_a_fuser_get_their_own_cubes(
     engine: Literal["torch", "openvino"],
 ) -> None:
@@ -165,5 +167,8 @@ def test_settings_that_cannot_be_used_are_refused() -> None:
         Fuser("sesr-m5", scale=2)
     with pytest.raises(InputError, match="unknown device 'abacus'"):
         Fuser(psrt(), device="abacus")
+    for tile in (-1, 8, 15):
+        with pytest.raises(InputError, match="tile"):
+            Fuser(psrt(), tile=tile)
     with pytest.raises(InputError, match="runs on the CPU"):
         Fuser(psrt(), device="cuda", engine="openvino")

@@ -11,6 +11,7 @@ from typing import Literal, ParamSpec
 
 from vernier.data.scenes import is_fusion_file, read_fusion
 from vernier.engines import EngineName, Precision
+from vernier.engines.tiles import check_tile
 from vernier.errors import InputError
 from vernier.fusion.choice import default_method
 from vernier.fusion.classical import ClassicalFuser
@@ -89,6 +90,8 @@ def fuse_each(
         InputError: something cannot be read, does not belong together or cannot be written, an
             output would overwrite an input, or memory runs out.
     """
+    # Also for what fuses whole: a number that nothing can use is wrong anyway.
+    check_tile(tile)
     target, sheet = (None if path is None else Path(path) for path in (output, report))
     inputs = [Path(path) for path in (cube, guide, model) if isinstance(path, str | Path)]
     _check_paths(inputs[: len(inputs) - isinstance(model, str | Path)], inputs, target, sheet)
