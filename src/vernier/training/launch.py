@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
+
 from vernier.errors import InputError
 from vernier.extras import optional_module
 from vernier.io.files import protect
@@ -19,7 +21,7 @@ def launch(recipe: Recipe) -> Any:
     """Lightning's Fabric, with all processes of the run started.
 
     Raises:
-        InputError: they cannot share a batch evenly.
+        InputError: they cannot share a batch evenly, or there are too few CUDA devices.
         MissingPackageError: Lightning Fabric is not installed.
     """
     # Not at the top: the recipe and the losses are of use where the extra is not installed.
@@ -31,8 +33,18 @@ def launch(recipe: Recipe) -> Any:
             f"data.batch_size {recipe.data.batch_size} is not a multiple of "
             f"{world} devices x {recipe.accumulate} accumulated micro-batches"
         )
+    # Fabric's own choice may be a kind of device that is not for training here.
+    cards = torch.cuda.device_count()
+    accelerator = recipe.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if cards else "cpu"
+    if accelerator == "cuda" and cards < recipe.devices:
+        raise InputError(
+            f"accelerator=cuda wants devices={recipe.devices} on this machine, torch finds {cards} "
+            "CUDA devices; lower devices or set accelerator=cpu"
+        )
     fabric = fabric_of(
-        accelerator=recipe.accelerator,
+        accelerator=accelerator,
         devices=recipe.devices,
         num_nodes=recipe.num_nodes,
         strategy="ddp" if world > 1 else "auto",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,13 @@ import yaml
 from vernier import __version__
 from vernier.errors import InputError
 from vernier.io.files import make_folder, reason_of, replacing, write_whole
-from vernier.training.recipe import RESUMABLE, Recipe, flatten, parse_recipe
+from vernier.training.recipe import RESUMABLE, Recipe, flatten, load_recipe
+from vernier.zoo.checkpoints import read_checkpoint
 
 __all__ = ["RunFolder", "environment"]
+
+# The temporary names of `vernier.io.files.replacing`.
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.ckpt")
 
 
 class RunFolder:
@@ -60,9 +66,7 @@ class RunFolder:
         if not self.recipe.exists():
             raise InputError(f"{self.path} holds no run to resume; start it without --resume")
         # Validated again: a recipe from before a key existed has that key's default.
-        saved = parse_recipe(
-            yaml.safe_load(self.recipe.read_text(encoding="utf-8")), str(self.recipe)
-        )
+        saved = load_recipe(self.recipe)
         before = flatten(saved.model_dump(mode="json"))
         after = flatten(recipe.model_dump(mode="json"))
         changed = {
@@ -87,8 +91,9 @@ class RunFolder:
         checkpoints = self.last.parent
         make_folder(checkpoints)
         # What a kill left while a checkpoint was being written is as large as a checkpoint.
-        for unfinished in checkpoints.glob(f".*{self.last.suffix}"):
-            unfinished.unlink()
+        for unfinished in checkpoints.iterdir():
+            if _UNFINISHED.fullmatch(unfinished.name):
+                unfinished.unlink()
         text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
         write_whole(self.recipe, text.encode())
 
@@ -110,13 +115,12 @@ class RunFolder:
         if not self.metrics.exists():
             return
         kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
+        # The line that a kill cut short is no JSON, and that of a power cut not even text.
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(json.JSONDecodeError):
                 entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that the kill cut short
-            if entry["step"] <= step:
-                kept.append(line + "\n")
+                if isinstance(entry, dict) and entry["step"] <= step:
+                    kept.append(line + "\n")
         write_whole(self.metrics, "".join(kept).encode())
 
     def save_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
@@ -139,11 +143,14 @@ class RunFolder:
             raise InputError(f"{path}: cannot be written ({reason}){before}") from error
 
     def load_checkpoint(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint to the CPU; weights-only."""
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise InputError(f"{path} is damaged and cannot be resumed from: {error}") from error
+        """Read a checkpoint to the CPU; tensors and plain values alone.
+
+        Raises:
+            InputError: it is damaged, or was not written by `save_checkpoint`.
+        """
+        state = read_checkpoint(path)
+        if not isinstance(state, dict) or "data_sha256" not in state:
+            raise InputError(f"{path} is no checkpoint of a run; start another run")
         return state
 
 

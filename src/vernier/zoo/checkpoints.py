@@ -48,6 +48,7 @@ __all__ = [
     "model_from_arrays",
     "new_card",
     "peek",
+    "read_checkpoint",
     "read_weights",
     "save_weights",
 ]
@@ -187,7 +188,7 @@ def _load_own(own: OwnName, scale: int | None) -> tuple[Model, Card]:
         arrays, card = read_weights(path)
         model = model_from_arrays(arrays, card, path, network)
     elif path.suffix in _CHECKPOINTS:
-        content = _read_checkpoint(path)
+        content = read_checkpoint(path)
         if _is_of_training(content):
             model, card = _load_training_checkpoint(content, path, network)
         else:
@@ -256,7 +257,7 @@ def peek(name_or_path: str | Path) -> str:
         return "sesr"
     if path.suffix not in _CHECKPOINTS:
         raise InputError(f"{path}: weights are .safetensors, .pth, .pt, .ckpt or .npz")
-    content = _read_checkpoint(path, whole=False)
+    content = read_checkpoint(path, whole=False)
     if _is_of_training(content):
         name: str = _training_config(content, path)["name"]
         return name if parse_own(name) else get_entry(name).family
@@ -281,7 +282,7 @@ def fuses_cubes(name_or_path: str | Path) -> bool:
 
 
 def _load_checkpoint(path: Path) -> tuple[Model, Card]:
-    content = _read_checkpoint(path)
+    content = read_checkpoint(path)
     if _is_of_training(content):
         return _load_training_checkpoint(content, path)
     return _load_published(content, path)
@@ -291,8 +292,13 @@ def _is_of_training(content: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(content, dict) and {"model", "weights"} <= content.keys()
 
 
-def _read_checkpoint(path: Path, *, whole: bool = True) -> object:
-    """What torch saved; not ``whole``, its tensors stay in the file until they are looked at."""
+def read_checkpoint(path: Path, *, whole: bool = True) -> object:
+    """What torch saved; not ``whole``, its tensors stay in the file until they are looked at.
+
+    Raises:
+        InputError: it is damaged (of a whole file the checksums tell), no file of torch, or holds
+            more than tensors and plain values.
+    """
     try:
         damaged = _damaged_part(path) if whole else None
         # Files from before torch 1.6 are no archives, and cannot be mapped.
