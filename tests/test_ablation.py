@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support.command import Ran
+from support.experiment import make_experiment
 
 from vernier import ablation
-from vernier.ablation import load_experiment, run_experiment
+from vernier.ablation import ablate, load_experiment, run_experiment
 from vernier.errors import InputError
-from vernier.imaging import imresize
-from vernier.io import Picture, write_picture
+from vernier.io import Picture, read_picture, write_picture
 from vernier.zoo import create_model
 
 _EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))
@@ -26,45 +25,17 @@ _EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml")
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
-    pictures = tmp_path / "Pictures"
-    pictures.mkdir()
-    for i in range(2):
-        coarse = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(i))
-        pixels = (imresize(coarse, 8.0).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-        write_picture(Picture(np.ascontiguousarray(pixels.numpy())), pictures / f"{i}.png")
-    base = {
-        "name": "base",
-        "model": {"name": "sesr-m3", "scale": 2, "form": "deployed"},
-        "data": {"train": [str(pictures)], "patch_size": 8, "batch_size": 2},
-        "steps": 100,
-        "accelerator": "cpu",
-    }
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
-    values = {
-        "name": "depth",
-        "question": "Does depth help?",
-        "base": "base.yaml",
-        "shared": {"steps": 3},
-        "arms": {"three": {}, "four": {"model.overrides": {"num_blocks": 4}}},
-        "seeds": [0, 5],
-        "test": [str(pictures)],
-        "lr_size": [10, 12],
-        "output": str(tmp_path / "runs"),
-    }
-    path = tmp_path / "experiment.yaml"
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
-    return path
+    return make_experiment(tmp_path)
 
 
 def test_all_arms_are_trained_measured_and_told_and_none_twice(
-    experiment: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    vernier: Callable[..., Ran],
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, out, err = vernier("ablate", experiment, "--format", "markdown")
-    assert code == 0, err
-    assert "Does depth help? 3 steps of 2 crops an arm; mean of 2 seeds" in out
+    seen: list[tuple[int, int, str]] = []
+    report = ablate(experiment, progress=lambda *call: seen.append(call))
+    assert "Does depth help? 3 steps of 2 crops an arm; mean of 2 seeds" in report.caption
+    assert seen[:2] == [(0, 9, "training three, seed 0"), (1, 9, "measuring three, seed 0")]
+    assert seen[-1] == (8, 9, "measuring costs")
     folder = tmp_path / "runs" / "depth"
     found = json.loads((folder / "results.json").read_text())
     bicubic, three, four = found["results"]
@@ -95,6 +66,67 @@ def test_all_arms_are_trained_measured_and_told_and_none_twice(
     assert [dict(arm.scores) for arm in again.arms[1:]] == [
         {name: tuple(values) for name, values in arm["scores"].items()} for arm in (three, four)
     ]
+
+
+def test_other_pictures_under_the_same_path_are_measured_again(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["seeds=[0]", "arms={three: {}}", f"test=['{tmp_path}/Test']"]
+    shutil.copytree(tmp_path / "Pictures", tmp_path / "Test")
+    loaded = load_experiment(experiment, small)
+    before = run_experiment(*loaded).arms
+    measured = []
+
+    def measure(*arguments: Any, **settings: Any) -> Any:
+        measured.append(arguments)
+        return original(*arguments, **settings)
+
+    original = ablation.evaluate
+    monkeypatch.setattr(ablation, "evaluate", measure)
+    # A file that is no picture, and other times of the same pictures, change nothing.
+    (tmp_path / "Test" / "notes.txt").touch()
+    (tmp_path / "Test" / "0.png").touch()
+    assert run_experiment(*loaded).arms[1].scores == before[1].scores
+    assert not measured
+
+    first = read_picture(tmp_path / "Test" / "0.png")
+    write_picture(Picture(np.ascontiguousarray(first.pixels[::-1])), tmp_path / "Test" / "0.png")
+    after = run_experiment(*loaded).arms
+    assert len(measured) == 1
+    assert [arm.scores for arm in after] != [arm.scores for arm in before]
+    (tmp_path / "Test" / "0.png").rename(tmp_path / "Test" / "2.png")
+    run_experiment(*loaded)
+    assert len(measured) == 2
+
+
+@pytest.mark.parametrize("target", ["experiment", "base", "picture"])
+def test_results_overwrite_nothing_that_is_read(
+    experiment: Path, tmp_path: Path, target: str
+) -> None:
+    results = tmp_path / "runs" / "depth"
+    results.mkdir(parents=True)
+    path, overrides = experiment, []
+    if target == "experiment":
+        path = results / "results.json"
+        path.write_text(json.dumps(yaml.safe_load(experiment.read_text())))
+        shutil.copy(tmp_path / "base.yaml", results)
+    elif target == "base":
+        shutil.copy(tmp_path / "base.yaml", results / "results.md")
+        overrides = ["base=runs/depth/results.md"]
+    else:
+        (results / "results.csv").symlink_to(tmp_path / "Pictures" / "0.png")
+    before = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+    with pytest.raises(InputError, match="would overwrite the input"):
+        ablate(path, overrides)
+    assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
+
+
+def test_test_data_that_is_not_there_is_told_before_the_training(experiment: Path) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError("trained before")
+
+    with pytest.raises(InputError, match="missing: no such folder"):
+        ablate(experiment, ["test=[missing]"], progress=work)
 
 
 def test_an_interrupted_arm_goes_on(experiment: Path, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         upscaling,
         zoo,
     )
+    from vernier.ablation import ablate
     from vernier.errors import InputError, MissingPackageError, VernierError
     from vernier.evaluation import evaluate
     from vernier.explanation.comparison import compare
@@ -65,6 +66,7 @@ _HOMES = {
     "Picture": "vernier.io",
     "Upscaler": "vernier.upscaling",
     "VernierError": "vernier.errors",
+    "ablate": "vernier.ablation",
     "compare": "vernier.explanation.comparison",
     "create_model": "vernier.zoo",
     "evaluate": "vernier.evaluation",
@@ -112,6 +114,7 @@ __all__ = [
     "Picture",
     "Upscaler",
     "VernierError",
+    "ablate",
     "ablation",
     "cli",
     "compare",
