@@ -65,12 +65,15 @@ def test_a_guide_of_16_bits_is_explained_at_16_bits(
     model = load_model(fusion_weights)[0]
     sharp = torch.from_numpy(guide.astype(np.float32) / np.float32(65535))
     expected = explain(model, torch.from_numpy(cube), WINDOW, guide=sharp, steps=3)
-    assert torch.equal(found.maps["guide"].attribution, expected.maps["guide"].attribution)
-    assert torch.equal(found.result, expected.result)
-    # The upper eight bits alone give another map.
+    # The upper eight bits alone give another result and another map.
     coarse = torch.round(sharp * 255) / 255
     other = explain(model, torch.from_numpy(cube), WINDOW, guide=coarse, steps=3)
-    assert not torch.equal(other.maps["guide"].attribution, expected.maps["guide"].attribution)
+    for ours, theirs, rounded in (
+        (found.result, expected.result, other.result),
+        *((each.maps["guide"].attribution for each in (found, expected, other)),),
+    ):
+        error, effect = (ours - theirs).abs().max(), (rounded - theirs).abs().max()
+        assert error < effect / 20
 
 
 def test_a_guide_may_be_a_cube_and_every_option_of_fuse_is_one(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import vernier
 from vernier.errors import InputError
+from vernier.explanation.features import feature_maps
 from vernier.explanation.lam import (
     AttributionMap,
     Window,
@@ -191,6 +192,33 @@ def test_steps_are_batched_within_the_memory() -> None:
     torch.testing.assert_close(together.lr.attribution, alone.lr.attribution)
 
 
+@pytest.mark.parametrize(
+    "refusal", [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError("none left")]
+)
+def test_batches_get_smaller_until_the_memory_suffices(refusal: BaseException) -> None:
+    net = TinyConv()
+    batches: list[int] = []
+    fits = 3
+
+    def refuse(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        batches.append(len(inputs[0]))
+        if batches[-1] > fits:
+            raise refusal
+
+    lr = picture(3, 20, 24)
+    expected = explain(net, lr, (10, 10, 8), steps=12)
+    net.register_forward_pre_hook(refuse)
+    found = explain(net, lr, (10, 10, 8), steps=12)
+    assert batches == [1, 1, 11, 5, 2, 2, 2, 2, 2, 1]
+    torch.testing.assert_close(found.lr.attribution, expected.lr.attribution)
+    torch.testing.assert_close(found.result, expected.result)
+    fits = 0
+    with pytest.raises(MemoryError):
+        explain(net, lr, (10, 10, 8), steps=12)
+    with pytest.raises(MemoryError):
+        feature_maps(net, lr, ["c1"])
+
+
 def test_the_module_stays_as_it_is() -> None:
     net = nn.Sequential(TinyConv(), nn.Dropout(0.5))
     net.scale, net.colour = 2, "rgb"
@@ -358,7 +386,7 @@ def test_two_threads_explain_one_module_in_training() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert torch.equal(found["first"], expected)
-    assert torch.equal(found["second"], expected)
+    torch.testing.assert_close(found["first"], expected)
+    torch.testing.assert_close(found["second"], expected)
     assert all(each.training for each in net.modules())
     assert all(parameter.requires_grad for parameter in net.parameters())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vernier.devices import memory_errors
 from vernier.errors import InputError
 from vernier.imaging import to_colour
 from vernier.models.frozen import frozen_twin
@@ -57,6 +58,7 @@ def feature_maps(
     Raises:
         InputError: not a model of pictures, an unknown name, a module that did not run, or an
             output that is no map.
+        MemoryError: the memory does not suffice for the picture.
     """
     twin = frozen_twin(model)
     named = dict(twin.named_modules())
@@ -81,7 +83,7 @@ def feature_maps(
         named[name].register_forward_hook(keeper(name))
     like = next(model.parameters(), lr)
     lr = to_colour(lr, colour)
-    with torch.no_grad():
+    with memory_errors(), torch.no_grad():
         twin(lr[None].to(like))
     if missing := [name for name in wanted if name not in outputs]:
         raise InputError(f"{missing[0]} did not run in {type(model).__name__}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vernier.devices import memory_errors
 from vernier.errors import InputError
 from vernier.imaging import to_colour
 from vernier.imaging.borders import reflected
@@ -227,17 +228,19 @@ def explain(
         sigma: of the Gaussian at the start, in LR pixels.
         radius: of its kernel, in LR pixels.
         memory: bytes that a batch of steps may use, by what the first step left for its backward
-            pass; a step that needs more runs alone.
+            pass; a step that needs more runs alone. Where the machine has less, batches get
+            smaller.
 
     Raises:
         InputError: a model, picture, window or setting that cannot be used; or nothing in the
             window depends on what the path changes.
+        MemoryError: the memory does not suffice for one step; explain a smaller part.
     """
     window = Window(*window)
     if steps < 2 or radius < 1 or not sigma > 0:
         raise InputError("steps must be at least 2, radius at least 1 and sigma positive")
     module = frozen_twin(model if isinstance(model, nn.Module) else load_model(model, scale)[0])
-    with torch.inference_mode(False), torch.enable_grad():
+    with memory_errors(), torch.inference_mode(False), torch.enable_grad():
         own_scale, inputs = _inputs(module, lr, guide)
         window.check(own_scale * lr.shape[-2], own_scale * lr.shape[-1])
         moving = list(inputs) if blurred == "both" else [blurred]
@@ -266,6 +269,23 @@ def _integrate(
         )
         return result
 
+    def steps_from(first: int, stop: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The results, their detail, and what the steps add to the sum of each input."""
+        points = {
+            name: torch.stack([walk.point(i) for i in range(first, stop)]).requires_grad_()
+            for name, walk in walks.items()
+        }
+        result = run(points)
+        detail = _detail(result, window)
+        gradients = torch.autograd.grad(
+            detail.sum(), list(points.values()), allow_unused=True, materialize_grads=True
+        )
+        parts = {}
+        for (name, walk), gradient in zip(walks.items(), gradients):
+            own = (g * walk.step(i) for i, g in zip(range(first, stop), gradient))
+            parts[name] = reduce(torch.add, own)
+        return result.detach(), detail.detach(), parts
+
     with torch.no_grad():
         start = run({name: walk.start[None] for name, walk in walks.items()})
         detail_at_start = _detail(start, window).item()
@@ -274,18 +294,16 @@ def _integrate(
     done, batch = 0, 1
     while done < steps:
         stop = min(done + batch, steps)
-        points = {
-            name: torch.stack([walk.point(i) for i in range(done, stop)]).requires_grad_()
-            for name, walk in walks.items()
-        }
-        with _saved_bytes(module) as saved:
-            result = run(points)
-            detail = _detail(result, window)
-        gradients = torch.autograd.grad(
-            detail.sum(), list(points.values()), allow_unused=True, materialize_grads=True
-        )
-        for (name, walk), gradient in zip(walks.items(), gradients):
-            sums[name] += sum(g * walk.step(i) for i, g in zip(range(done, stop), gradient))
+        try:
+            with memory_errors(), _saved_bytes(module) as saved:
+                result, detail, parts = steps_from(done, stop)
+        except MemoryError:
+            if stop - done == 1:
+                raise
+            batch = (stop - done) // 2
+            continue
+        for name, part in parts.items():
+            sums[name] += part
         if not done:
             # The backward pass holds gradients beside what was saved for it.
             batch = max(1, int(memory // (2 * sum(saved.values()) + 1)))
@@ -300,7 +318,7 @@ def _integrate(
     return Explanation(
         window,
         {name: AttributionMap(each) for name, each in sums.items()},
-        result[-1].detach(),
+        result[-1],
         detail[-1].item(),
         detail_at_start,
     )
