@@ -19,7 +19,7 @@ from benchmarks.machine import Limits, limit_contestants, measured_limits
 from benchmarks.material import MODEL, SCALE, Settings, photograph, require
 from benchmarks.report import Column, Section, Table
 from benchmarks.timing import Timing, interleave, timing_of
-from vernier.data.pictures import list_pictures
+from vernier.data.folders import list_pictures
 from vernier.data.training_set import TrainingSet
 from vernier.io import Picture, write_picture
 from vernier.models.sesr import SESR

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from support.command import Ran
 
 from vernier import cli
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.io import Picture, write_picture
 from vernier.models.sesr import SESR
 from vernier.zoo import create_model, new_card, save_weights

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vernier import Upscaler
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.imaging import imresize_uint8
 from vernier.io import Picture, write_picture
 

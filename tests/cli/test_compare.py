@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.command import Ran
 
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.imaging import imresize_uint8
 from vernier.io import read_picture
 from vernier.metrics import psnr

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.command import Ran
 
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.errors import InputError
 from vernier.explanation.lam import Explanation, explain
 from vernier.imaging import imresize_uint8

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.command import Ran
 
-from vernier.data.scenes import FusionSettings, write_fusion
+from vernier.data.scene_files import FusionSettings, write_fusion
 from vernier.imaging.simulation import Blur, blur_and_decimate, find_response, preset
 from vernier.io import Picture, write_picture
 from vernier.io.cubes import Cube, read_cube, write_cube

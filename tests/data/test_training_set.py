@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vernier.data.pictures import list_pictures, read_uint8
+from vernier.data.folders import list_pictures, read_uint8
 from vernier.data.scenes import FusionScene
 from vernier.data.training_set import FusionSet, TrainingSet, fingerprint
 from vernier.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.errors import InputError
 from vernier.explanation.comparison import compare, draw_comparison, scores
 from vernier.explanation.features import blocking, feature_maps

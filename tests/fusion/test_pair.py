@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vernier.data.scenes import FusionSettings, read_fusion, write_fusion
+from vernier.data.scene_files import FusionSettings, write_fusion
+from vernier.data.scenes import read_fusion
 from vernier.errors import InputError
 from vernier.fusion.pair import Pair, pair_of_scene, read_pair
 from vernier.imaging.simulation import Blur, find_response

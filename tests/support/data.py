@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vernier.data.scenes import FusionSettings, write_fusion
+from vernier.data.scene_files import FusionSettings, write_fusion
 from vernier.imaging import imresize
 from vernier.imaging.simulation import find_response, preset
 from vernier.io import Picture, write_picture

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vernier.cli.app import data, stderr
+from vernier.cli.app import data
+from vernier.cli.options import progress_bar
 
 
 @data.command()
@@ -20,17 +21,8 @@ def subimages(
     step: Annotated[int, typer.Option("--step", min=1, help="Distance of neighbours.")] = 240,
 ) -> None:
     """Cut pictures into overlapping squares, as DF2K is prepared for training."""
-    from rich.progress import Progress
+    from vernier.data import cut_subimages
 
-    from vernier.data.subimages import cut_subimages
-
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("cutting")
-        count = cut_subimages(
-            source,
-            output,
-            size=size,
-            step=step,
-            progress=lambda done, total, what: bar.update(task, completed=done, total=total),
-        )
+    with progress_bar("cutting") as progress:
+        count = cut_subimages(source, output, size=size, step=step, progress=progress)
     typer.echo(f"{output}: {count} squares of {size}x{size}")

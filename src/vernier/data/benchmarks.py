@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.errors import InputError
 from vernier.imaging import imresize_uint8
 from vernier.io import PICTURE_SUFFIXES, picture_size

@@ -1,4 +1,4 @@
-"""Fusion data sets: the field's HDF5 files, read into memory and made from sharp cubes.
+"""Fusion data sets: the field's HDF5 files, read into memory. `scene_files` makes such files.
 
 A file holds four arrays, N x C x H x W: the sharp cube, the coarse one, the coarse one upsampled,
 and the guide. Hyperspectral groups call them GT, LRHSI, HSI_up, RGB; pansharpening ones (the
@@ -7,51 +7,31 @@ PanCollection) gt, ms, lms, pan, with the sensor's digital numbers inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vernier.errors import InputError
-from vernier.extras import optional_module
 from vernier.imaging.resize import imresize
-from vernier.imaging.simulation import Blur, SpectralResponse, simulate
-from vernier.io.cubes import Cube, find_cubes, open_hdf5, read_cube
+from vernier.io.cubes import find_cubes, open_hdf5
 
 __all__ = [
-    "CAVE_TEST_SCENES",
+    "FUSION_KEYS",
     "FusionScene",
     "FusionScenes",
-    "FusionSettings",
     "find_scenes",
     "is_fusion_file",
     "read_fusion",
-    "split_scenes",
-    "write_fusion",
 ]
 
-# Names of gt, lr, upsampled, guide.
-_KEYS = (("GT", "LRHSI", "HSI_up", "RGB"), ("gt", "ms", "lms", "pan"))
-# The eleven scenes on which HSRnet, Fusformer, PSRT and their successors are compared.
-CAVE_TEST_SCENES = (
-    "balloons",
-    "cd",
-    "chart_and_stuffed_toy",
-    "clay",
-    "fake_and_real_beers",
-    "fake_and_real_lemon_slices",
-    "fake_and_real_tomatoes",
-    "feathers",
-    "flowers",
-    "hairs",
-    "jelly_beans",
-)
+FUSION_KEYS = (("GT", "LRHSI", "HSI_up", "RGB"), ("gt", "ms", "lms", "pan"))
+"""Names of gt, lr, upsampled, guide in a file."""
+
 _LAYOUTS = ("NCHW", "NHWC", "WHCN")
 
 
@@ -191,7 +171,7 @@ def is_fusion_file(path: str | Path) -> bool:
 
 
 def _keys_of(file: Any) -> tuple[str, str, str, str] | None:
-    return next((keys for keys in _KEYS if keys[1] in file and keys[3] in file), None)
+    return next((keys for keys in FUSION_KEYS if keys[1] in file and keys[3] in file), None)
 
 
 def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
@@ -308,47 +288,6 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-@dataclass(frozen=True)
-class FusionSettings:
-    """Everything that decides a fusion file beside the cubes.
-
-    Attributes:
-        response: the guide camera.
-        blur: the hyperspectral camera.
-        scale: pixels of the sharp cube per pixel of the coarse one, along each axis.
-        patch: side of the patches in pixels of the sharp cube; None stores whole scenes.
-        stride: distance between patches; default: the patch's side.
-        preset: the name under which the settings are known, for the attributes.
-    """
-
-    response: SpectralResponse
-    blur: Blur
-    scale: int = 4
-    patch: int | None = None
-    stride: int | None = None
-    preset: str = ""
-
-    def attributes(self) -> dict[str, Any]:
-        """The settings as attributes of the file."""
-        return {
-            "preset": self.preset or "none",
-            "scale": self.scale,
-            "response": self.response.name,
-            "response_channels": list(self.response.channels),
-            "blur": "gaussian",
-            "blur_size": self.blur.size,
-            "blur_sigma": self.blur.sigma,
-            "blur_padding": self.blur.padding,
-            "decimation_offset": self.blur.offset,
-            "upsampling": "bicubic, a = -0.5 (MATLAB imresize)",
-            "order": "whole scenes are simulated, then cut",
-            "patch": self.patch or 0,
-            "stride": (self.stride or self.patch) or 0,
-            "axes": "N x C x H x W",
-            "peak": 1.0,
-        }
-
-
 def find_scenes(folders: Sequence[str | Path]) -> dict[str, Path]:
     """Name and path of every cube in the folders (see `find_cubes`); a CAVE scene's name is its
     folder's without "_ms".
@@ -363,182 +302,3 @@ def find_scenes(folders: Sequence[str | Path]) -> dict[str, Path]:
             raise InputError(f"{path}: {scenes[name]} is a scene {name} too; rename one")
         scenes[name] = path
     return scenes
-
-
-def split_scenes(rules: Sequence[str], scenes: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
-    """Divide scenes by name.
-
-    Args:
-        rules: "train=a,b", "test=rest" (the scenes that no other rule names), or alone "cave": test
-            has those of the eleven test scenes of HSRnet, Fusformer and PSRT that are there, train
-            the others without watercolors, whose bands are of mixed depth.
-        scenes: name and path.
-
-    Returns:
-        The scenes of each part; scenes that no rule names are left out.
-
-    Raises:
-        InputError: a rule that cannot be read, an unknown scene, one that is in two parts, an empty
-            part.
-    """
-    if list(rules) == ["cave"]:
-        left_out = {*CAVE_TEST_SCENES, "watercolors"}
-        rules = (
-            f"test={','.join(name for name in CAVE_TEST_SCENES if name in scenes)}",
-            f"train={','.join(name for name in scenes if name not in left_out)}",
-        )
-    parts: dict[str, list[str]] = {}
-    for rule in rules:
-        part, equals, names = rule.partition("=")
-        if not (part.isidentifier() and equals) or part in parts:
-            raise InputError(f"--split {rule}: write NAME=SCENE,SCENE,... or NAME=rest, or cave")
-        parts[part] = [name.strip() for name in names.split(",") if name.strip()]
-    named = [name for names in parts.values() for name in names if name != "rest"]
-    for name in named:
-        if name not in scenes:
-            raise InputError(f"--split: no scene {name}; there are {', '.join(scenes)}")
-        if named.count(name) > 1:
-            raise InputError(f"--split: {name} is in two parts; name it once")
-    divided = {
-        part: {
-            name: path
-            for name, path in scenes.items()
-            if name in names or (names == ["rest"] and name not in named)
-        }
-        for part, names in parts.items()
-    }
-    if empty := [part for part, members in divided.items() if not members]:
-        raise InputError(
-            f"--split: no scenes for {', '.join(empty)}; there are {', '.join(scenes)}"
-        )
-    return divided
-
-
-def write_fusion(
-    path: str | Path,
-    scenes: Mapping[str, Path],
-    settings: FusionSettings,
-    *,
-    load: Callable[[Path], Cube] = read_cube,
-    progress: Callable[[int, int, str], None] | None = None,
-    note: Callable[[str], None] | None = None,
-) -> int:
-    """Simulate scenes and write them as GT, LRHSI, HSI_up, RGB (N x C x H x W, float32).
-
-    Sides are cropped at the right and the bottom to a multiple of the scale. The same cubes and
-    settings give the same bytes.
-
-    Args:
-        path: the file; an existing one is replaced at once, at the end.
-        scenes: name and path of the cubes, in the order they are stored.
-        settings: how to simulate.
-        load: reads one cube.
-        progress: called before each scene with (done, total, name).
-        note: called with a sentence for each scene that is cropped.
-
-    Returns:
-        The number of scenes or patches written.
-
-    Raises:
-        InputError: a cube that cannot be read, values outside [0, peak], scenes of different bands
-            or, whole, of different sizes.
-    """
-    path = Path(path)
-    if not scenes:
-        raise InputError(f"{path}: no scenes to write")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder; create it or choose another")
-    h5py = optional_module("h5py")
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            count = _write_scenes(file, scenes, settings, load, progress, note)
-        temporary.replace(path)
-    # h5py closes a file on a full disk with a RuntimeError.
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise InputError(
-            f"{path}: cannot be written ({reason}); check the folder and the disk"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return count
-
-
-def _write_scenes(
-    file: Any,
-    scenes: Mapping[str, Path],
-    settings: FusionSettings,
-    load: Callable[[Path], Cube],
-    progress: Callable[[int, int, str], None] | None,
-    note: Callable[[str], None] | None,
-) -> int:
-    names: list[str] = []
-    bands: tuple[int, tuple[float, ...] | None] | None = None
-    response = torch.empty(0)
-    for done, (name, source) in enumerate(scenes.items()):
-        if progress is not None:
-            progress(done, len(scenes), name)
-        cube = load(source)
-        if not np.isfinite(cube.values).all():
-            raise InputError(f"{source}: holds values that are not finite: fill or mask them")
-        unit = torch.from_numpy(cube.unit())
-        if not (unit.min() >= 0 and unit.max() <= 1):
-            raise InputError(
-                f"{source}: values from {unit.min():g} to {unit.max():g} of its peak, "
-                f"{cube.peak:g}; pass the --peak that holds them"
-            )
-        if bands is None:
-            bands = (len(unit), cube.wavelengths)
-            response = settings.response.for_bands(*bands)
-        elif bands != (len(unit), cube.wavelengths):
-            raise InputError(
-                f"{source}: {len(unit)} bands, other ones than the scenes before have ({bands[0]});"
-                " put scenes of one kind into a file"
-            )
-        height, width = (side // settings.scale * settings.scale for side in unit.shape[-2:])
-        gt = unit[:, :height, :width]
-        if note is not None and gt.shape != unit.shape:
-            note(
-                f"{name}: cropped from {unit.shape[2]}x{unit.shape[1]} to {width}x{height}, "
-                f"multiples of the scale, {settings.scale}"
-            )
-        lr, guide, upsampled = simulate(
-            gt, response=response, scale=settings.scale, blur=settings.blur
-        )
-        whole = FusionScenes(
-            (name,), gt[None], lr[None], guide[None], upsampled[None], settings.scale
-        )
-        if settings.patch is not None:
-            whole = whole.patches(settings.patch, settings.stride or settings.patch)
-        assert whole.gt is not None
-        for key, stack in zip(_KEYS[0], (whole.gt, whole.lr, whole.upsampled, whole.guide)):
-            _append(file, key, stack.numpy(), source)
-        names += whole.names
-    file.create_dataset("names", data=np.array(names, dtype="S"), track_times=False)
-    file.attrs.update(settings.attributes())
-    file.attrs["response_weights"] = response.numpy()
-    file.attrs["scenes"] = list(scenes)
-    wavelengths = bands[1] if bands else None
-    file.attrs["response_matched_by"] = "wavelength" if wavelengths else "position"
-    if wavelengths:
-        file.attrs["wavelengths"] = wavelengths
-    return len(names)
-
-
-def _append(file: Any, key: str, stack: np.ndarray, source: Path) -> None:
-    if key not in file:
-        shape = stack.shape[1:]
-        file.create_dataset(
-            key, data=stack, maxshape=(None, *shape), chunks=(1, *shape), track_times=False
-        )
-        return
-    data = file[key]
-    if data.shape[1:] != stack.shape[1:]:
-        raise InputError(
-            f"{source}: {stack.shape[3]}x{stack.shape[2]}, but the scenes before are "
-            f"{data.shape[3]}x{data.shape[2]}; cut patches with --patch, or write a file per size"
-        )
-    data.resize(len(data) + len(stack), axis=0)
-    data[-len(stack) :] = stack

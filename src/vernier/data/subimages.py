@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vernier.data.pictures import list_pictures
+from vernier.data.folders import list_pictures
 from vernier.errors import InputError
 from vernier.io import Picture, read_picture, write_picture
 from vernier.io.files import make_folder, protect, replacing

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, to_colour
 from vernier.imaging.colour import PictureColour

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vernier.data.benchmarks import Pair as PicturePair
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.drawing import save_figure, stacked
 from vernier.errors import InputError
 from vernier.explanation.lam import Explanation, Window, around, explain

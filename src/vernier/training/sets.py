@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from vernier.data.pictures import list_pictures
+from vernier.data.folders import list_pictures
 from vernier.data.training_set import CropSet, Fingerprint, FusionSet, TrainingSet, fingerprint
 from vernier.errors import InputError
 from vernier.models.layers import FusionModel, Model, SRModel

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vernier.data.pictures import read_uint8
+from vernier.data.folders import read_uint8
 from vernier.data.training_set import Degradation, sharp_cube
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, to_colour
