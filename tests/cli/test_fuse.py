@@ -248,6 +248,21 @@ def test_a_cube_with_pixels_above_its_peak_keeps_them(
     assert (values == 10000).sum() < 10
 
 
+@pytest.mark.parametrize("name", ["cube_negative", "cube_above_one"])
+def test_reflectances_of_dark_water_and_of_glint_are_fused(
+    name: str, run: Callable[..., Ran], shared: Path, tmp_path: Path
+) -> None:
+    folder = shared / "cases/hsi-negative"
+    stored = read_cube(folder / f"{name}.tif").values
+    target = tmp_path / "sharp.h5"
+    peaks = ("--peak", 10000, "--guide-peak", 10000)
+    inputs = (folder / f"{name}.tif", "-g", folder / "guide.tif")
+    assert run("fuse", *inputs, *peaks, "-n", "gsa", "--no-check", "-o", target).code == 0
+    values = read_cube(target).values
+    assert values.min() == min(stored.min(), 0)
+    assert values.max() == stored.max() if stored.max() > 10000 else values.max() <= 10000
+
+
 @pytest.mark.parametrize(
     "name", ["../../escaped", "/tmp/escaped", "a/b", "", "CON", ".hidden", "..", "a\\b", "C:x"]
 )

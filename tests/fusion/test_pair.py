@@ -111,6 +111,7 @@ def test_a_pair_stays_as_it_was_checked() -> None:
         (np.full((5, 0, 8), 0.5), np.full((3, 32, 32), 0.5), "a cube is"),
         (np.full((5, 8, 8), 1.3), np.full((3, 32, 32), 0.5), "to 1.3 after .* the right --peak"),
         (np.full((5, 8, 8), 0.5), np.full((3, 32, 32), -1.0), "from -1 .* right --guide-peak"),
+        (np.full((5, 8, 8), -0.21), np.full((3, 32, 32), 0.5), "from -0.21 .* right --peak"),
         (np.full((5, 8, 8), 0.01), np.full((3, 32, 32), 0.5), "probably too large: .* --peak"),
     ],
 )
@@ -119,6 +120,16 @@ def test_what_does_not_belong_together_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Pair(lr.astype(np.float32), guide.astype(np.float32))
+
+
+def test_a_few_bright_pixels_are_no_wrong_peak_and_many_are() -> None:
+    lr, guide = arrays()
+    few, many, far = lr.copy(), lr.copy(), lr.copy()
+    few[0, 0, :2], many[0, 0, :3], far[0, 0, 0] = 1.6, 1.6, 2.1
+    assert Pair(few, guide).highest == np.float32(1.6)
+    for wrong in (many, far):
+        with pytest.raises(InputError, match="pass the right --peak"):
+            Pair(wrong, guide)
 
 
 def test_wrong_peaks_sizes_and_gaps_are_told_with_the_file(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ __all__ = ["CubeSource", "GuideSource", "Pair", "pair_of_scene", "read_pair"]
 CubeSource = str | Path | Cube | NDArray[Any]
 GuideSource = str | Path | Picture | Cube | NDArray[Any]
 
-# After division by the peak. A cube of reflectances may leave [0, 1] a little.
-_LOWEST, _HIGHEST, _DARKEST = -0.05, 1.2, 0.02
+# After division by the peak. Reflectances may leave [0, 1]: corrected for the air, dark water is a
+# little below, snow a little above, and a few pixels that mirror the sun are well above.
+_LOWEST, _BRIGHT, _HIGHEST, _DARKEST = -0.2, 1.2, 2.0, 0.02
+_MOST_BRIGHT = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +47,9 @@ class Pair:
         lowest, highest: of the values of ``lr``.
 
     Raises:
-        InputError: shapes that do not belong together, values that are not finite, or values so
-            far from [0, 1] that the peak must be wrong.
+        InputError: shapes that do not belong together, values that are not finite, or so far from
+            [0, 1] that the peak must be wrong: below -0.2, above 2, more than one in a hundred
+            above 1.2, or all below 0.02.
     """
 
     lr: NDArray[np.float32] = field(repr=False)
@@ -219,7 +222,7 @@ def _checked_range(
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{holder} values that are not finite: fill or mask them")
-    if not (low >= _LOWEST and high <= _HIGHEST):
+    if not (low >= _LOWEST and high <= _HIGHEST and _bright_share(values, high) <= _MOST_BRIGHT):
         raise InputError(
             f"the {what}'s values go from {low:.3g} to {high:.3g} after division by its peak, "
             f"models know 0 to 1: pass the right {option}"
@@ -230,6 +233,12 @@ def _checked_range(
             f"probably too large: pass the right {option}"
         )
     return low, high
+
+
+def _bright_share(values: NDArray[np.float32], highest: float) -> float:
+    if highest <= _BRIGHT:
+        return 0.0
+    return sum(np.count_nonzero(band > _BRIGHT) for band in values) / values.size
 
 
 def _stated(

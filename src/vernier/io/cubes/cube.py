@@ -80,16 +80,20 @@ class Cube:
         Raises:
             CubeError: the peak is not known, or a value is not a number.
         """
-        if not np.isfinite(self.values).all():
-            raise CubeError("holds values that are not finite numbers; replace them first")
-        if self.peak is None:
+        if self.peak is None and np.isfinite(self.values).all():
             raise CubeError(
                 f"values go from {self.values.min():g} to {self.values.max():g} and nothing says "
                 "which one stands for full light; pass --peak, such as 1, 1023, 4095 or 65535"
             )
-        unit: np.ndarray = (self.values / self.peak).astype(np.float32)
+        unit = np.empty(self.values.shape, np.float32)
+        # Band by band: of integers the quotient is in float64, twice the cube.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for band, stored in zip(unit, self.values, strict=True):
+                band[...] = stored / (self.peak or 1.0)
         if not np.isfinite(unit).all():
-            raise CubeError("holds values too large for their peak; pass the right --peak")
+            if np.isfinite(self.values).all():
+                raise CubeError("holds values too large for their peak; pass the right --peak")
+            raise CubeError("holds values that are not finite: fill or mask them")
         return unit
 
 
