@@ -21,7 +21,7 @@ ROOMS = {
 }
 NAMES = sorted(set(vernier.__all__) - ROOMS)
 
-TASKS = {"upscale", "evaluate", "explain", "compare", "train"}
+TASKS = {"upscale", "fuse", "evaluate", "explain", "compare", "train"}
 TYPED = """
 from pathlib import Path
 
@@ -39,6 +39,8 @@ write_picture(picture.with_pixels(enlarged), Path("b.png"))
 vernier.upscale("a.png", "b.png", scale=2)
 cube: vernier.Cube = vernier.read_cube("c.h5", peak=1.0, wavelengths=[400.0, 500.0])
 vernier.write_cube(cube, Path("d.h5"))
+fused = vernier.fuse(cube, "a.png", Path("e.h5"), model="gsa", check=False)
+sharp: vernier.Cube | None = None if isinstance(fused, list) else fused.cube
 model, card = vernier.load_model("sesr-m5", scale=2)
 licence: str = card.licence
 smaller = vernier.imaging.imresize(torch.zeros(3, 8, 8), 0.5)

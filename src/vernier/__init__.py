@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from vernier.explanation.comparison import compare
     from vernier.explanation.lam import explain
     from vernier.exporting import export
-    from vernier.fusion.fuser import Fuser
+    from vernier.fusion import Fuser, fuse
     from vernier.io import Picture, read_picture, write_picture
     from vernier.io.cubes import Cube, read_cube, write_cube
     from vernier.training import train
@@ -60,7 +60,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Cube": "vernier.io.cubes",
-    "Fuser": "vernier.fusion.fuser",
+    "Fuser": "vernier.fusion",
     "InputError": "vernier.errors",
     "MissingPackageError": "vernier.errors",
     "Picture": "vernier.io",
@@ -72,6 +72,7 @@ _HOMES = {
     "evaluate": "vernier.evaluation",
     "explain": "vernier.explanation.lam",
     "export": "vernier.exporting",
+    "fuse": "vernier.fusion",
     "list_models": "vernier.zoo",
     "load_model": "vernier.zoo",
     "read_cube": "vernier.io.cubes",
@@ -131,6 +132,7 @@ __all__ = [
     "export",
     "exporting",
     "extras",
+    "fuse",
     "fusion",
     "imaging",
     "io",

@@ -72,7 +72,7 @@ def fuse(
     device: OptionalDeviceOption = None,
 ) -> None:
     """Make a hyperspectral cube as sharp as a picture of the same scene."""
-    from vernier.fusion.files import fuse_each
+    from vernier.fusion import fuse_each
 
     try:
         with progress_bar("fuse") as progress:
