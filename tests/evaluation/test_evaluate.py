@@ -118,6 +118,13 @@ def test_settings_of_pictures_are_not_for_cubes(fusion_file: Path) -> None:
         vernier.evaluate([], [fusion_file], protocol=Protocol(False, 4, False))
 
 
+def test_a_name_alone_is_no_list(pictures: Path) -> None:
+    with pytest.raises(InputError, match="models and data are lists"):
+        vernier.evaluate("sesr-m5", [pictures])
+    with pytest.raises(InputError, match="models and data are lists"):
+        vernier.evaluate([], str(pictures))
+
+
 def test_a_weight_file_is_loaded_once_however_often_it_is_named(
     pictures: Path, upscaling: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,6 @@ def evaluate(
     """Measure models as the papers do: on benchmarks, beside what they print, or on cubes."""
     from vernier import evaluation
 
-    # "--data Set5 Set14" leaves the second folder among the models, which are never folders.
     names, folders = evaluation.split_arguments(models or [])
     form: evaluation.Format | None = as_format.value if as_format else None
     with progress_bar() as show:

@@ -144,6 +144,8 @@ def evaluate(
         >>> [result.model for result in report.results]
         ['bicubic', 'sesr-m3']
     """
+    if isinstance(models, str) or isinstance(data, str):
+        raise InputError("models and data are lists: write ['sesr-m5'], not 'sesr-m5'")
     target = find_device(device)
     others = [name_of(model) for model in models if not is_for_cubes(model)]
     fusing = len(others) < len(models)
@@ -151,13 +153,14 @@ def evaluate(
         cubes_only = {"--convention": convention, "--preset": preset, "--peak": peak}
         given = {name: value is not None for name, value in cubes_only.items()}
         _refuse("pictures", {**given, "--no-clamp": not clamp, "--sheets": sheets is not None})
+        outputs = _outputs(PictureReport, output, form)
         report: PictureReport | FusionReport = measure_pictures(
             load_candidates(models, scale),
             data,
             scale=scale,
             protocol=protocol,
             device=target,
-            outputs=_outputs(PictureReport, output, form),
+            outputs=outputs,
             progress=progress,
         )
     else:
@@ -169,6 +172,7 @@ def evaluate(
             "--no-rounding": not protocol.rounding,
         }
         _refuse("cubes", pictures_only)
+        outputs = _outputs(FusionReport, output, form)
         report = measure_cubes(
             load_candidates(models, scale),
             data,
@@ -179,7 +183,7 @@ def evaluate(
             clamp=clamp,
             sheets=None if sheets is None else Path(sheets),
             device=target,
-            outputs=_outputs(FusionReport, output, form),
+            outputs=outputs,
             progress=progress,
         )
     if output is not None:
@@ -188,7 +192,9 @@ def evaluate(
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Names and files in any order -> models and data: a folder or a fusion file is no model.
+    """Words of a command line -> models and data: a folder or a fusion file is no model.
+
+    After ``--data Set5 Set14`` the second folder stands among the models.
 
     Raises:
         InputError: one is neither a model nor there.
