@@ -23,6 +23,7 @@ NAMES = sorted(set(vernier.__all__) - ROOMS)
 
 TASKS = {"upscale", "fuse", "evaluate", "explain", "compare", "train"}
 TYPED = """
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,31 @@ smaller = vernier.imaging.imresize(torch.zeros(3, 8, 8), 0.5)
 decibels: float = vernier.metrics.psnr(smaller, smaller, crop=0).item()
 trained: torch.nn.Module = vernier.create_model("sesr-m3", scale=2)
 lines: list[str] = [str(error) for error in (InputError("no"), vernier.MissingPackageError("no"))]
+
+
+class Crops:
+    def batch(
+        self, *, seed: int, step: int, batch_size: int, part: slice = slice(None)
+    ) -> tuple[torch.Tensor, ...]:
+        return torch.zeros(batch_size, 1, 8, 8)[part], torch.zeros(batch_size, 1, 16, 16)[part]
+
+
+class Loss(torch.nn.Module):
+    def forward(
+        self, result: torch.Tensor, hr: torch.Tensor, inputs: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        return (result - hr).abs().mean()
+
+
+class Diary(vernier.training.Log):
+    def scores(self, step: int, values: Mapping[str, float]) -> None:
+        print(step, values)
+
+
+loss = vernier.training.weighted_sum([(1, Loss()), (0.1, vernier.training.losses.l2)])
+logs = [*vernier.training.default_logs(), Diary()]
+result = vernier.train("recipe.yaml", ["steps=2"], data=Crops(), loss=loss, logs=logs)
+best: float = result.best_psnr
 """
 
 
