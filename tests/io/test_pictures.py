@@ -6,6 +6,7 @@ Independent witnesses: files built here byte by byte, and Pillow as the ordinary
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import re
 import resource
@@ -29,6 +30,7 @@ from vernier.io import (
     PICTURE_SUFFIXES,
     Picture,
     PictureError,
+    encode_picture,
     picture_size,
     read_picture,
     write_picture,
@@ -180,7 +182,7 @@ def saved(path: Path, data: bytes) -> Path:
     return path
 
 
-def refusal(path: Path | str, **options: int) -> str:
+def refusal(path: Path | str | bytes, **options: int) -> str:
     with pytest.raises(PictureError) as caught:
         read_picture(path, **options)
     message = str(caught.value)
@@ -269,6 +271,81 @@ def test_tricky_files_survive_a_round_trip(tricky: dict[Path, str], tmp_path: Pa
             ):
                 wrong[key(path), suffix] = after
     assert not wrong
+
+
+# From memory and into memory
+
+
+def outcome(source: Path | bytes | bytearray | memoryview, name: str) -> object:
+    """Everything that reading gives, or what the refusal says behind the file's name."""
+    try:
+        picture = read_picture(source)
+    except PictureError as error:
+        return str(error).replace(f"{name}: ", "refused: ", 1)
+    facts = {field.name: getattr(picture, field.name) for field in dataclasses.fields(picture)}
+    pixels = facts.pop("pixels")
+    return picture_size(source), pixels.shape, pixels.dtype, pixels.tobytes(), facts
+
+
+def test_bytes_give_what_their_file_gives(
+    tricky: dict[Path, str], shared: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    others = [shared / "cases" / name for name in ("exif-rating-lost/rated.jpg",)]
+    wrong = [
+        key(path)
+        for path in (*tricky, *others)
+        if outcome(path, str(path)) != outcome(path.read_bytes(), "picture in memory")
+    ]
+    assert not wrong
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_the_same_bytes_go_to_a_file_and_into_memory(
+    suffix: str, channels: int, dtype: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    picture = Picture(
+        random_picture(random, channels, dtype).pixels,
+        icc_profile=SRGB if channels > 2 else None,
+        metadata={"exif": exif(1), "xmp": XMP.replace(b'"6"', b'"1"'), "iptc": IPTC},
+        density=(300 / 25.4, 300 / 25.4),
+    )
+    path = tmp_path / f"a{suffix}"
+    write_picture(picture, path, quality=91, compression=3)
+    content = encode_picture(picture, suffix, quality=91, compression=3)
+    assert content == path.read_bytes()
+    assert content == encode_picture(picture, suffix[1:].upper(), quality=91, compression=3)
+    for form in (content, bytearray(content), memoryview(content)):
+        assert outcome(form, "picture in memory") == outcome(path, str(path))
+
+
+def test_damage_in_memory_is_refused_in_one_line(random: np.random.Generator) -> None:
+    content = encode_picture(random_picture(random, 3, "uint8"), "png")
+    for part, words in {
+        b"": "the file is empty",
+        b"hello": "is no PNG",
+        content[:60]: "PNG file is damaged",
+    }.items():
+        assert words in refusal(part)
+    assert "limit of 9" in refusal(content, max_pixels=9)
+
+
+def test_what_cannot_be_encoded_is_said(random: np.random.Generator) -> None:
+    picture = random_picture(random, 3, "uint8")
+    wide = Picture(np.zeros((1, 70000, 1), np.uint8))
+    for wrong, form, options, words in (
+        (picture, "bmp", {}, "cannot write bmp; choose one of"),
+        (picture, "", {}, "cannot write a format without name"),
+        (picture, "png", {"quality": 0}, "quality 0"),
+        (picture, "png", {"compression": 10}, "compression 10"),
+        (wide, "jpg", {}, "65500"),
+        (wide, "webp", {}, "too large"),
+    ):
+        with pytest.raises(PictureError, match=words) as caught:
+            encode_picture(wrong, form, **options)
+        assert str(caught.value).isprintable()
 
 
 # Depth, channels, formats
