@@ -141,3 +141,11 @@ def test_the_version_stands_in_one_place() -> None:
         check=True,
     )
     assert tracked.stdout.split() == ["src/vernier/__init__.py"]
+
+
+def test_nobody_is_told_to_install_another_projects_package() -> None:
+    """The name vernier belongs to somebody else on the package index."""
+    files = [*(ROOT / "src").rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert len(files) > 100
+    for path in files:
+        assert not re.search(r"install\b[^\n]*[ '\"]vernier[\[ '\"\n]", path.read_text()), path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,11 @@ def test_citation_and_hooks_can_be_read() -> None:
         for hook in repository["hooks"]
     }
     assert {"ruff-check", "ruff-format", "end-of-file-fixer", "check-yaml"} <= hooks
+
+
+def test_warnings_of_our_own_modules_are_errors() -> None:
+    for module in ("vernier", "vernier.io.files"):
+        with pytest.raises(UserWarning, match="odd"):
+            warnings.warn_explicit("odd", UserWarning, "file.py", 1, module=module)
+    with pytest.warns(UserWarning, match="odd"):
+        warnings.warn_explicit("odd", UserWarning, "file.py", 1, module="somebody.else")

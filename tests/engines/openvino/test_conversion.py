@@ -101,6 +101,7 @@ def test_only_the_newest_are_kept(
     assert len(list((tmp_path / "cache" / "graphs").glob("*.bin"))) == 2
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_what_others_did_with_torchscript_stays(traced: list[str]) -> None:
     class Others(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
