@@ -69,7 +69,7 @@ def test_a_network_for_cubes_on_pictures_is_one_clear_line(
     pictures: Path, fusing: Path, named: str
 ) -> None:
     model = fusing if named == "file" else named
-    with pytest.raises(InputError, match=r"pictures holds pictures, and cubes are fused") as told:
+    with pytest.raises(InputError, match=r"pictures holds pictures, not cubes") as told:
         vernier.evaluate([model], [pictures])
     assert "\n" not in str(told.value)
 

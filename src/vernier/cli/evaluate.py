@@ -59,8 +59,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--convention",
-            help="Whose definitions: matlab (default), analysis-accu, analysis-accu-uncut, "
-            "psrt-official, torchmetrics or pansharpening.",
+            help="Whose definitions: matlab (default; published tables), analysis-accu, "
+            "analysis-accu-uncut, psrt-official, torchmetrics or pansharpening.",
             rich_help_panel=_FUSION,
         ),
     ] = None,

@@ -242,8 +242,8 @@ def _cube_source(paths: Sequence[Path], scale: int, preset: str, peak: float | N
     except InputError as error:
         if pictures := [path for path in paths if _holds_pictures(path, scale)]:
             raise InputError(
-                f"{pictures[0]} holds pictures, and cubes are fused: name fusion files or folders "
-                "of cubes, or evaluate pictures apart"
+                f"{pictures[0]} holds pictures, not cubes: name fusion files or folders of "
+                "cubes, or evaluate pictures apart"
             ) from error
         raise
 
