@@ -163,6 +163,15 @@ def test_no_figure_overwrites_a_photo_or_weights(tmp_path: Path, face: Path) -> 
     assert photo.read_bytes() == before
 
 
+def test_a_folder_may_have_the_name_of_a_model(
+    tmp_path: Path, face: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        found = explain_files([face], "sesr-m3", models=["sesr-m3"], windows=[WINDOW], steps=2)
+    assert found.json.parent == Path("sesr-m3")
+
+
 def test_findings_come_one_by_one_and_all_in_the_end(tmp_path: Path, face: Path) -> None:
     seen, steps = [], []
     found = explain_files(
@@ -196,3 +205,9 @@ def test_settings_are_checked(
 ) -> None:
     with pytest.raises(InputError, match=message):
         explain_files([face], tmp_path / "o", models=["sesr-m3"], **settings)
+
+
+def test_nothing_to_explain(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to explain"):
+        explain_files([], tmp_path / "o", models=["sesr-m3"])
+    assert not (tmp_path / "o").exists()

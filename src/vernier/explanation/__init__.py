@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vernier.explanation.comparison import Comparison, Score, compare
+    from vernier.explanation.comparison import Comparison, Group, Score, compare
     from vernier.explanation.features import FeatureMap, blocking, feature_maps
     from vernier.explanation.files import Explained, Finding, explain_files
     from vernier.explanation.lam import AttributionMap, Explanation, Window, explain
@@ -23,6 +23,7 @@ _HOMES = {
     "FeatureMap": "features",
     "Finding": "files",
     "Gain": "windows",
+    "Group": "comparison",
     "Proposal": "windows",
     "Score": "comparison",
     "Window": "lam",
@@ -43,6 +44,7 @@ __all__ = [
     "FeatureMap",
     "Finding",
     "Gain",
+    "Group",
     "Proposal",
     "Score",
     "Window",

@@ -22,7 +22,7 @@ from vernier.explanation.upscaled import bicubic, upscaled
 from vernier.explanation.windows import proposed_windows
 from vernier.fusion.pair import Pair, read_pair
 from vernier.imaging import as_rgb, imresize
-from vernier.io.files import protect, reason_of, write_whole
+from vernier.io.files import protect, reason_of, safe_names, write_whole
 from vernier.models.layers import FusionModel, Model
 from vernier.progress import Progress
 from vernier.zoo.contestants import load_contestants
@@ -175,8 +175,9 @@ def explain_files(
             notes += reasons
 
     # A model's own figure would be the sheet again if there is only one model.
-    own = list(contestants) if len(contestants) > 1 else []
-    figures = [_figure(output, place, name) for place in places for name in (*own, None)]
+    several = len(contestants) > 1
+    own = dict(zip(contestants, safe_names(contestants), strict=True)) if several else {}
+    figures = [_figure(output, place, name) for place in places for name in (*own.values(), None)]
     summary = output / "explain.json"
     sharp = None if guide is None else Path(guide)
     protect([*paths, sharp, *map(file_of, models)], [*figures, summary])
@@ -196,7 +197,7 @@ def explain_files(
                     strip(name, found, _picture(patch, scale), patch.lr, patch.wavelengths)
                 )
                 if own:
-                    save_figure(strips[-1], _figure(output, place, name))
+                    save_figure(strips[-1], _figure(output, place, own[name]))
                 told = {**facts, "model": name, "scale": scale, "steps": steps, **record(found)}
                 findings.append(Finding(patch.path, name, place.window, found, told))
                 if on_finding is not None:
@@ -241,6 +242,8 @@ def _check(
     size: int,
     context: int,
 ) -> None:
+    if not paths:
+        raise InputError("nothing to explain: name a picture or a cube")
     if propose < 1 or size < 2 or context < 0:
         raise InputError("propose must be at least 1, size at least 2 and context not negative")
     if (as_input or guide is not None) and not windows:

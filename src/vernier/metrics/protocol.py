@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vernier.imaging.colour import rgb_to_luma
+from vernier.imaging.colour import as_luma
 
 
 def prepare(
@@ -47,7 +47,5 @@ def prepare(
     pair = []
     for image in (prediction.double(), target.double()):
         image = image[..., crop : height - crop, crop : width - crop]
-        if luma and channels == 3:
-            image = rgb_to_luma(image)
-        pair.append(image * 255)
+        pair.append((as_luma(image) if luma else image) * 255)
     return pair[0], pair[1]
