@@ -20,7 +20,7 @@ from vernier.fusion.pair import CubeSource, GuideSource, Pair, pair_of_scene, re
 from vernier.fusion.plausibility import check_guide
 from vernier.fusion.result import Fused
 from vernier.io.cubes import WRITTEN_SUFFIXES, write_cube
-from vernier.io.files import protect, reason_of, safe_names
+from vernier.io.files import check_target, protect, reason_of, safe_names
 from vernier.models.layers import FusionModel
 from vernier.progress import Progress
 
@@ -89,12 +89,24 @@ def fuse_each(
     Raises:
         InputError: something cannot be read, does not belong together or cannot be written, an
             output would overwrite an input, or memory runs out.
+
+    Example:
+        >>> import numpy as np
+        >>> from vernier import fuse
+        >>> lr = np.linspace(0.2, 0.8, 4 * 8 * 8).reshape(4, 8, 8)
+        >>> guide = lr[:3].repeat(4, 1).repeat(4, 2)
+        >>> fused = fuse(lr, guide, model="gsa")
+        >>> fused.cube.values.shape, fused.method
+        ((4, 32, 32), 'gsa')
     """
     # Also for what fuses whole: a number that nothing can use is wrong anyway.
     check_tile(tile)
     target, sheet = (None if path is None else Path(path) for path in (output, report))
-    inputs = [Path(path) for path in (cube, guide, model) if isinstance(path, str | Path)]
-    _check_paths(inputs[: len(inputs) - isinstance(model, str | Path)], inputs, target, sheet)
+    sources = [Path(path) for path in (cube, guide) if isinstance(path, str | Path)]
+    inputs = [*sources, *(cube.files if isinstance(cube, Pair) else ())]
+    if isinstance(model, str | Path):
+        inputs.append(Path(model))
+    _check_paths(sources, inputs, target, sheet)
 
     @functools.cache
     def make(method: str | Path | FusionModel) -> _AnyFuser:
@@ -107,6 +119,9 @@ def fuse_each(
     # A model that cannot be used is told before anything is read.
     stated = None if model is None else make(model)
     if isinstance(cube, Pair):
+        if guide is not None:
+            raise InputError("a pair has its guide already: leave the other one out")
+        _check_single(target, sheet)
         jobs = [_Job(cube, target, sheet)]
     elif isinstance(cube, str | Path) and guide is None and is_fusion_file(cube):
         jobs = _scene_jobs(Path(cube), peak, target, sheet, inputs)
@@ -245,7 +260,10 @@ def _check_paths(
 
 
 def _check_single(target: Path | None, sheet: Path | None) -> None:
-    """Of a single cube: a format that can be written, and another file for the sheet."""
+    """Of a single cube: files that can be written, and another one for the sheet."""
+    for path in (target, sheet):
+        if path is not None:
+            check_target(path)
     if target is None:
         return
     if target.suffix.lower() not in WRITTEN_SUFFIXES:
