@@ -33,6 +33,7 @@ from vernier.training.recipe import (
 from vernier.training.run_folder import RunFolder
 from vernier.training.trainer import train
 from vernier.zoo import load_model
+from vernier.zoo.own import with_file
 from vernier.zoo.timing import Costs, measure_costs
 
 __all__ = ["AblationReport", "Arm", "Experiment", "ablate", "load_experiment", "run_experiment"]
@@ -304,13 +305,13 @@ def run_experiment(
                 train(recipe, resume=folder.recipe.exists())
             done += 1
             tell(f"measuring {arm}, seed {seed}")
-            measured = _measured(folder, experiment.test, data, device)
+            measured = _measured(folder, _trained(recipe, folder), experiment.test, data, device)
             done += 1
             scores[arm].append(measured["model"])
             bicubic, protocol = measured["bicubic"], measured["protocol"]
     tell("measuring costs")
     models = {
-        arm: load_model(RunFolder(Path(own[0].output) / own[0].name).weights)[0]
+        arm: load_model(_trained(own[0], RunFolder(Path(own[0].output) / own[0].name)))[0]
         for arm, own in recipes.items()
     }
     costs = measure_costs(models, experiment.lr_size, device)
@@ -329,8 +330,12 @@ def _finished(folder: RunFolder, recipe: Recipe) -> bool:
     return int(folder.load_checkpoint(folder.last)["step"]) >= recipe.steps
 
 
+def _trained(recipe: Recipe, folder: RunFolder) -> str:
+    return with_file(recipe.model.name, folder.weights)
+
+
 def _measured(
-    folder: RunFolder, test: Sequence[str], data: str, device: str | torch.device
+    folder: RunFolder, model: str, test: Sequence[str], data: str, device: str | torch.device
 ) -> dict[str, Any]:
     """Scores of a run and of bicubic; kept in the run's folder until its weights or data change."""
     card = json.loads(folder.weights.with_suffix(".json").read_text(encoding="utf-8"))
@@ -340,7 +345,7 @@ def _measured(
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if found["key"] == key:
             return found
-    report = evaluate([folder.weights], test, device=device)
+    report = evaluate([model], test, device=device)
     if isinstance(report, PictureReport):
         scores = _scores_on_pictures(report)
     else:
