@@ -13,9 +13,8 @@ import torch
 from pydantic import Field, field_validator
 
 from vernier.data.training_set import fingerprint
-from vernier.errors import InputError
 from vernier.evaluation import PAPERS, FusionReport, PictureReport, data_files, evaluate
-from vernier.io.files import protect, reason_of
+from vernier.io.files import make_folder, protect
 from vernier.progress import Progress
 from vernier.tables import Format, Report, Table, write_together
 from vernier.training.recipe import (
@@ -212,10 +211,7 @@ class AblationReport(Report):
             InputError: a file cannot be written.
         """
         folder = self.experiment.folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made ({reason_of(error)})") from error
+        make_folder(folder)
         texts = [self.render(form) for form in _RESULTS.values()]
         write_together(dict(zip(self.experiment.results, texts, strict=True)))
         return self.experiment.results
