@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from vernier.fusion.classical import CLASSICAL, bicubic, component_substitution, guided_filter
+from vernier.errors import InputError
+from vernier.fusion.classical import (
+    CLASSICAL,
+    ClassicalFuser,
+    bicubic,
+    component_substitution,
+    guided_filter,
+)
+from vernier.fusion.pair import Pair
 from vernier.imaging.resize import imresize
 from vernier.imaging.simulation import find_response, simulate
 from vernier.io.cubes import read_cube
@@ -102,3 +110,36 @@ def test_real_scenes(shared: Path, name: str) -> None:
     assert scores["GSA"] > scores["bicubic"] + 7
     assert scores["guided filter"] > scores["bicubic"] + 7
     assert sam(guided_filter(lr, guide), gt) < 1.2 * sam(bicubic(lr, guide), gt)
+
+
+@pytest.mark.parametrize("method", ["bicubic", "guided-filter", "gsa"])
+def test_a_fuser_keeps_the_range_of_its_cube(method: str) -> None:
+    cube, guide = scene()
+    lr = imresize(cube, 1 / 4)
+    for low, high in ((0.1, 0.9), (-0.03, 1.15)):
+        stretched = low + (high - low) * (lr - lr.min()) / (lr.max() - lr.min())
+        pair = Pair(stretched.numpy(), guide.numpy())
+        fused = ClassicalFuser(method).fuse(pair)
+        assert fused.method == method
+        assert fused.values.min() >= min(0, np.float32(low))
+        assert fused.values.max() == (
+            np.float32(high) if high > 1 else fused.values.clip(0, 1).max()
+        )
+
+
+def test_another_method_and_too_little_memory_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(
+        InputError, match="unknown method 'GSA'; known: bicubic, guided-filter, gsa"
+    ):
+        ClassicalFuser("GSA")
+
+    def hungry(lr: Tensor, guide: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    fuser = ClassicalFuser("gsa")
+    monkeypatch.setattr(fuser, "_run", hungry)
+    cube, guide = scene()
+    with pytest.raises(InputError, match=r"out of memory: .* fuse a smaller part of the cube"):
+        fuser.fuse(Pair(imresize(cube, 1 / 4).numpy() / 4, guide.numpy()))

@@ -216,7 +216,7 @@ def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
         settings = {name: _plain(value) for name, value in file.attrs.items()}
         count = len(arrays["lr"])
         names = (
-            tuple(name.decode() for name in file["names"][...])
+            tuple(name.decode(errors="replace") for name in file["names"][...])
             if "names" in file
             else tuple(f"{path.stem}-{index:04d}" for index in range(count))
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vernier.errors import InputError
 from vernier.fusion.pair import Pair
 from vernier.imaging.simulation import blur_and_decimate, find_response, make_guide, preset
 from vernier.zoo.cards import load_card
@@ -67,9 +66,6 @@ def _cameras_apart(pair: Pair) -> float:
         light = torch.from_numpy(np.float64(pair.lr[band, None]))
         seen = seen + make_guide(light, weights[:, band, None])
     guide = torch.from_numpy(np.float64(pair.guide))
-    try:
-        reduced = blur_and_decimate(guide, cameras.blur, _TRAINED_SCALE)
-    except InputError:  # too small for the blur
-        return float("inf")
+    reduced = blur_and_decimate(guide, cameras.blur, _TRAINED_SCALE)
     error, power = (seen - reduced).square().mean(), seen.square().mean()
     return float((error / power.clamp_min(1e-12)).sqrt())
