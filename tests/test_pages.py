@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,16 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import ASTRONAUT
 from support.command import Ran
-
-from vernier.io import Picture, read_picture, write_picture
-from vernier.io.cubes import Cube, write_cube
-from vernier.zoo import create_model, new_card, save_weights
-from vernier.zoo.official.hat import official_state
+from support.desk import make_desk
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# A page whose files build on each other has a test of its own.
+ELSEWHERE = {"own-network.md": "tests/zoo/test_own_network_page.py"}
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in ELSEWHERE),
+]
 
 # What a line begins with, and what is added to it.
 TINY_RUN = ["steps=2", "validate_every=2", "checkpoint_every=2", "schedule.warmup_steps=1"]
@@ -89,63 +89,15 @@ WITH_PROGRAMS = [page for page in PAGES if any(b.language == "python" for b in b
 
 
 @pytest.fixture
-def desk(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a small file of every name that the pages use."""
-    for name in ("recipes", "experiments", "examples"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "data").mkdir()
-    whole = read_picture(ASTRONAUT)
-    small = whole.with_pixels(np.ascontiguousarray(whole.pixels[72:136, 172:236]))
-    for name in ("photo.png", "hr.png"):
-        if page.stem == "lam":
-            # Its windows lie far from the corner.
-            shutil.copy(ASTRONAUT, tmp_path / name)
-        else:
-            write_picture(small, tmp_path / name)
-    write_picture(small, tmp_path / "photo.jpg")
-    write_picture(Picture(small.pixels.astype(np.uint16) * 257), tmp_path / "scan.tiff")
-    for folder in ("holiday/beach", "Set5", "Set14", "my/photos"):
-        (tmp_path / folder).mkdir(parents=True)
-        for index in range(6):
-            write_picture(small, tmp_path / folder / f"{index}.png")
-    network = create_model(
-        "hat", scale=4, embed_dim=24, depths=[1], num_heads=[2], squeeze_factor=6
-    )
-    for name in ("HAT_SRx4.pth", "HAT_SRx4_ImageNet-pretrain.pth"):
-        torch.save({"params_ema": official_state(network)}, tmp_path / name)
-    fusion = create_model("psrt", scale=4, embed=8, num_blocks=1, num_heads=2)
-    save_weights(fusion, tmp_path / "tiny-psrt.safetensors", new_card(fusion, "tiny-psrt"))
-    make_cubes(tmp_path)
+def desk(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The windows of LAM's page lie far from the corner.
+    make_desk(tmp_path, whole_photo=page.stem == "lam")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
-def light(generator: np.random.Generator, cells: int) -> np.ndarray:
-    """(31, 4 cells, 4 cells) of 16 bits: squares of many greys, brighter in the red."""
-    squares = generator.random((1, cells, cells)).repeat(4, 1).repeat(4, 2)
-    return (squares * np.linspace(0.2, 1, 31)[:, None, None] * 65535).astype(np.uint16)
-
-
-def make_cubes(folder: Path) -> None:
-    """CAVE's folders in small, and one cube with its guide as photo.tif and rgb.png."""
-    generator = np.random.default_rng(0)
-    for scene in ("balloons", "beads", "flowers", "oil_painting"):
-        values = light(generator, 16)
-        inner = folder / "CAVE" / f"{scene}_ms" / f"{scene}_ms"
-        inner.mkdir(parents=True)
-        for index, band in enumerate(values, 1):
-            write_picture(Picture(band[..., None]), inner / f"{scene}_ms_{index:02}.png")
-    values = light(generator, 24)
-    wavelengths = tuple(float(nm) for nm in range(400, 710, 10))
-    lr = values.reshape(31, 24, 4, 24, 4).mean((2, 4)).astype(np.uint16)
-    guide = np.ascontiguousarray(values[[25, 15, 5]].transpose(1, 2, 0))
-    write_cube(Cube(lr, 65535.0, wavelengths), folder / "cube.mat")
-    for name in ("photo.tif", "rgb.png"):
-        write_picture(Picture(guide), folder / name)
-
-
+@pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
-def test_the_commands_of_the_page_run(page: Path, desk: Path, vernier: Callable[..., Ran]) -> None:
+def test_the_commands_of_the_page_run(page: Path, vernier: Callable[..., Ran]) -> None:
     for block in filter(is_shell, blocks(page)):
         for line in commands(block.text):
             if beginning(line, NOT_RUN):
@@ -157,8 +109,9 @@ def test_the_commands_of_the_page_run(page: Path, desk: Path, vernier: Callable[
             assert ran.code == 0, f"{page.name}: {line}\n{ran.err}"
 
 
+@pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("page", WITH_PROGRAMS, ids=lambda page: page.stem)
-def test_the_programs_of_the_page_run(page: Path, desk: Path) -> None:
+def test_the_programs_of_the_page_run(page: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     # What a page takes for given.
     names: dict[str, Any] = {
@@ -177,4 +130,7 @@ def test_nothing_is_listed_that_no_page_shows() -> None:
     shown += [statement(block.text) for block in every if block.language == "python"]
     for words in [*NOT_RUN, *SHORTER]:
         assert any(line.startswith(words) for line in shown), words
+    for page, test in ELSEWHERE.items():
+        assert (ROOT / "docs" / page).exists()
+        assert page in (ROOT / test).read_text(encoding="utf-8")
     assert {block.language for block in every} <= {"", "bash", "sh", "python", "bibtex", "yaml"}

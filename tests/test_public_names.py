@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.desk import make_desk
 
 import vernier
 
@@ -21,7 +23,9 @@ ROOMS = {
 }
 NAMES = sorted(set(vernier.__all__) - ROOMS)
 
-TASKS = {"upscale", "fuse", "evaluate", "explain", "compare", "train"}
+TASKS = {"upscale", "fuse", "evaluate", "explain", "compare", "train", "ablate", "export"}
+# What needs no example: raised, not called.
+RAISED = {"VernierError", "MissingPackageError"}
 TYPED = """
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +50,21 @@ model, card = vernier.load_model("sesr-m5", scale=2)
 licence: str = card.licence
 smaller = vernier.imaging.imresize(torch.zeros(3, 8, 8), 0.5)
 decibels: float = vernier.metrics.psnr(smaller, smaller, crop=0).item()
+report: vernier.tables.Report = vernier.evaluate(["sesr-m5"], ["Set5"], scale=2)
+text: str = report.render("markdown")
+index: float = vernier.explain("sesr-m5", smaller, (1, 1, 4), scale=2).lr.diffusion_index
+vernier.compare("a.png", "b.png", models=["sesr-m5"], window=(0, 0, 32))
+steps: int = vernier.train("recipe.yaml", ["steps=10"]).steps
+vernier.ablate("experiment.yaml", device="cpu")
+vernier.export("sesr-m5", "b.safetensors", scale=2)
+
+
+def show(done: int, total: int, what: str) -> None:
+    print(f"{done} of {total} {what}")
+
+
+fused = vernier.fuse("c.h5", "guide.png", "d.h5", progress=show)
+fuser = vernier.Fuser("psrt-s", tile=None)
 trained: torch.nn.Module = vernier.create_model("sesr-m3", scale=2)
 lines: list[str] = [str(error) for error in (InputError("no"), vernier.MissingPackageError("no"))]
 
@@ -173,3 +192,20 @@ def test_a_users_script_passes_a_strict_type_check(tmp_path: Path) -> None:
     script.write_text(TYPED + "vernier.upscal('a.png', 'b.png')\nnames.append(upscaler.scale)\n")
     run = check()
     assert run.stdout.count("error:") == 2, run.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in RAISED])
+def test_the_example_of_a_public_name_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_desk(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = getattr(vernier, name)
+    text = found.__doc__ or ""
+    assert "Example:" in text
+    names = dict(vars(sys.modules[found.__module__]))
+    example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
+    assert example.examples
+    told: list[str] = []
+    doctest.DocTestRunner().run(example, out=told.append)
+    assert not told, "".join(told)

@@ -8,7 +8,16 @@ class VernierError(Exception):
 
 
 class InputError(VernierError, ValueError):
-    """A file, a value or a setting that the user gave cannot be used."""
+    """A file, a value or a setting that the user gave cannot be used.
+
+    Example:
+        >>> from vernier import Upscaler
+        >>> try:
+        ...     Upscaler("sesr-m6")
+        ... except InputError as error:
+        ...     print(str(error).partition(";")[0])
+        sesr-m6: no such weight file or model (did you mean 'sesr-m7'?)
+    """
 
 
 class MissingPackageError(VernierError, ImportError):

@@ -107,6 +107,11 @@ def compare(
     Raises:
         InputError: a file, model, window or setting that cannot be used, or ``output`` would
             overwrite an input.
+
+    Example:
+        >>> found = compare("photo.png", "figure.png", models=["sesr-m3"], window=(16, 16, 24))
+        >>> [score.name for score in found.scores]
+        ['bicubic', 'sesr-m3']
     """
     picture, output = Path(picture), Path(output)
     protect([picture, *map(file_of, models)], [output])

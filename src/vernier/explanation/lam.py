@@ -235,6 +235,14 @@ def explain(
         InputError: a model, picture, window or setting that cannot be used; or nothing in the
             window depends on what the path changes.
         MemoryError: the memory does not suffice for one step; explain a smaller part.
+
+    Example:
+        >>> import torch
+        >>> found = explain("sesr-m3", torch.rand(3, 24, 32), (20, 20, 8), scale=2, steps=5)
+        >>> found.lr.attribution.shape
+        torch.Size([1, 24, 32])
+        >>> found.lr.diffusion_index > 0
+        True
     """
     window = Window(*window)
     if steps < 2 or radius < 1 or not sigma > 0:

@@ -42,6 +42,11 @@ def export(
     Raises:
         InputError: the model cannot be loaded, ``output`` or its card is an input, or as
             `export_weights`.
+
+    Example:
+        >>> card = export("sesr-m5", "mine.safetensors", scale=4)
+        >>> card.name, card.scale
+        ('sesr-m5', 4)
     """
     output = Path(output)
     _check_output(output, format)

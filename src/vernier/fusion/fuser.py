@@ -46,6 +46,11 @@ class Fuser:
 
     Raises:
         InputError: a setting that cannot be used; the message says which and why.
+
+    Example:
+        >>> fuser = Fuser("psrt-s")
+        >>> fuser.scale, fuser.bands, fuser.guide_channels
+        (4, 31, 3)
     """
 
     def __init__(

@@ -95,6 +95,11 @@ class Picture:
 
     Raises:
         PictureError: pixels of another shape or type.
+
+    Example:
+        >>> gray = Picture(np.zeros((20, 30, 1), np.uint16))
+        >>> gray.width, gray.height, gray.has_alpha
+        (30, 20, False)
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -157,6 +162,11 @@ def read_picture(
 
     Raises:
         PictureError: missing, unreadable, not a picture, damaged, truncated or too large.
+
+    Example:
+        >>> picture = read_picture("photo.png")
+        >>> picture.pixels.shape, picture.source_format
+        ((64, 64, 3), 'png')
     """
     file = _file_of(source)
     image, source_format = _open(file)
@@ -225,6 +235,10 @@ def write_picture(
     Raises:
         PictureError: unknown suffix, no such folder, a size the format cannot hold, a full disk.
             The target is then as it was before.
+
+    Example:
+        >>> picture = read_picture("photo.png")
+        >>> write_picture(picture.with_pixels(255 - picture.pixels), "negative.png")
     """
     path = Path(path)
     writer = _WRITERS.get(path.suffix.lower())

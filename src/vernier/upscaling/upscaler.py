@@ -115,6 +115,12 @@ class Upscaler:
 
     Source of the ensemble: Timofte et al., "Seven ways to improve example-based single image
     super resolution", CVPR 2016, section 3.5.
+
+    Example:
+        >>> import numpy as np
+        >>> upscaler = Upscaler("sesr-m5", scale=2)
+        >>> upscaler.upscale_array(np.zeros((30, 40, 3), np.uint8)).shape
+        (60, 80, 3)
     """
 
     def __init__(
@@ -375,6 +381,11 @@ def upscale(
     Raises:
         InputError: a setting that cannot be used, or ``output`` is the input or the weight file.
         PictureError: the file cannot be read or written.
+
+    Example:
+        >>> upscaled = upscale("photo.png", "photo-x3.png", scale=3)
+        >>> upscaled.picture.width, upscaled.picture.height
+        (192, 192)
     """
     read = [Path(each) for each in (picture, model) if isinstance(each, str | Path)]
     protect(read, [None if output is None else Path(output)])

@@ -155,6 +155,14 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
         InputError: no such name, weights or file; the file is damaged or foreign, holds values that
             are not finite, or has another scale; code is missing, or does not keep the contract of
             `vernier.models.layers.Model`.
+
+    Example:
+        >>> import torch
+        >>> model, card = load_model("sesr-m5", scale=2)
+        >>> card.name, card.scale
+        ('sesr-m5', 2)
+        >>> model(torch.rand(1, 1, 8, 9)).shape
+        torch.Size([1, 1, 16, 18])
     """
     own = parse_own(name_or_path)
     if own is not None:

@@ -253,7 +253,12 @@ _MODELS: Mapping[str, ModelEntry] = MappingProxyType(
 
 
 def list_models() -> list[str]:
-    """The names that `create_model` knows, smallest model of a family first."""
+    """The names that `create_model` knows, smallest model of a family first.
+
+    Example:
+        >>> list_models()[:3]
+        ['sesr-m3', 'sesr-m5', 'sesr-m7']
+    """
     return list(_MODELS)
 
 
@@ -399,6 +404,11 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Model:
     Raises:
         InputError: unknown name, scale or argument, or a value the constructor refuses; of one's
             own network see `vernier.zoo.own`.
+
+    Example:
+        >>> model = create_model("sesr-m3", scale=2, num_features=8)
+        >>> model.scale, model.colour
+        (2, 'luma')
     """
     # It needs what stands here.
     from vernier.zoo import own

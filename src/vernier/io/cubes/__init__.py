@@ -159,6 +159,11 @@ def read_cube(
 
     Raises:
         CubeError: missing, damaged, ambiguous, or no cube.
+
+    Example:
+        >>> cube = read_cube("cube.h5")
+        >>> cube.bands, cube.peak, cube.wavelengths[:2]
+        (31, 65535.0, (400.0, 410.0))
     """
     path = Path(path)
     if axes is not None and axes.lower() not in AXES:
@@ -205,6 +210,11 @@ def write_cube(cube: Cube, path: str | Path) -> None:
     Raises:
         CubeError: unknown suffix, no such folder, an existing folder, values that the format cannot
             hold, a full disk. The target is then as it was before.
+
+    Example:
+        >>> write_cube(read_cube("cube.h5"), "cube.hdr")
+        >>> read_cube("cube.hdr").bands
+        31
     """
     path = Path(path)
     form = _WRITTEN.get(path.suffix.lower())

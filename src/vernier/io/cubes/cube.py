@@ -42,6 +42,14 @@ class Cube:
     Raises:
         CubeError: values that are no cube, another number of wavelengths than of bands, a peak
             that is not above 0.
+
+    Example:
+        >>> values = np.full((3, 8, 9), 2048, np.uint16)
+        >>> cube = Cube(values, peak=4095.0, wavelengths=(450.0, 550.0, 650.0))
+        >>> cube.bands, cube.height, cube.width
+        (3, 8, 9)
+        >>> round(float(cube.unit()[0, 0, 0]), 3)
+        0.5
     """
 
     values: np.ndarray = field(repr=False)
