@@ -25,8 +25,10 @@ __all__ = ["available_memory", "find_device", "memory_errors", "peak_memory"]
 
 # What the messages of torch, OpenVINO and oneDNN have in common when memory runs out.
 _REFUSED = (
-    "can't allocate memory",
-    "failed to allocate",
+    "can't alloc",
+    "cannot alloc",
+    "failed to alloc",
+    "unable to alloc",
     "out of memory",
     "bad_alloc",
     "could not create a memory",
