@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from vernier.io.exif import (
     TiffStructure,
     add_metadata_to_tiff,
     exif_of_tiff,
+    packed,
     take_orientation,
 )
 
@@ -117,11 +120,27 @@ def test_damaged_directories_end(tmp_path: Path) -> None:
     )
     data = b"II*\0\x08\0\0\0" + len(entries).to_bytes(2, "little") + table + bytes(4)
     tiff = TiffStructure.parse(data)
-    model = (2, 4, b"abc\0")
-    assert tiff.fields(tiff.start) == {
-        0x0110: model,
-        CAMERA: {0x0110: model, CAMERA: {0x0110: model}},
-    }
+    assert tiff.fields(tiff.start) == {0x0110: (2, 4, b"abc\0")}
+
+
+@pytest.mark.parametrize("tags", [50, 2000])
+def test_values_told_of_many_times_do_not_multiply(tags: int, tmp_path: Path) -> None:
+    """Every tag of the camera's directory is the same 65,535 bytes, and it refers to itself."""
+    write_picture(Picture(PIXELS), tmp_path / "a.tif")
+    many = dict.fromkeys(range(0x9000, 0x9000 + tags), (7, 65535, bytes(65535)))
+    single = {0x9000: (7, 65535, bytes(65535))}
+    data = bytearray(b"II*\0\x08\0\0\0" + packed({CAMERA: single}, "<", big=False, start=8))
+    values, directory = len(data) - 65536, len(data)
+    struct.pack_into("<I", data, 10 + 8, directory)
+    data += struct.pack("<H", tags + 1)
+    data += b"".join(struct.pack("<HHII", tag, 7, 65535, values) for tag in sorted(many))
+    data += struct.pack("<HHIII", GPS, 4, 1, directory, 0)
+    assert len(data) < 100_000
+    start = time.process_time()
+    block = exif_of_tiff(bytes(data))
+    assert time.process_time() - start < 2
+    assert block is not None
+    assert 65535 < len(block) < 300_000
 
 
 @pytest.mark.parametrize("seed", range(4))

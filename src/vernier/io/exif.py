@@ -17,9 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
+    "DAMAGE",
+    "Directory",
+    "Field",
     "TiffStructure",
     "add_metadata_to_tiff",
     "exif_of_tiff",
+    "packed",
     "take_orientation",
     "tiff_with_metadata",
 ]
@@ -37,7 +41,10 @@ _NUMBER_SIZES = _SIZES | {5: 4, 10: 4}
 _LONG, _UNDEFINED, _LONG8 = 4, 7, 16
 # JPEG has room for no more; larger values (the tables of microscopes) are no EXIF.
 _LONGEST = 65535
-_DAMAGE = (KeyError, ValueError, struct.error)
+# All values together: what files of a few kB may not grow to by telling of the same bytes often.
+_MOST = 4 * _LONGEST
+DAMAGE = (KeyError, ValueError, OverflowError, struct.error)
+"""What the methods of `TiffStructure` raise for a damaged one."""
 
 Field = tuple[int, int, bytes]
 """Type, number of values, and the values in the byte order of their structure."""
@@ -85,24 +92,44 @@ class TiffStructure:
         """Where the value of a tag of the first directory is, if it is not longer than 4 bytes."""
         return self.entries(self.start)[0][tag] + (12 if self.big else 8)
 
-    def fields(self, start: int, tags: Collection[int] | None = None, depth: int = 2) -> Directory:
-        """The directory at ``start`` with the directories in it; of all tags, or some."""
+    def fields(self, start: int, tags: Collection[int] | None = None) -> Directory:
+        """The directory at ``start`` with the directories in it; of all tags, or some.
+
+        A directory is read once, however many refer to it, and no more than 256 KiB of values are
+        taken in all.
+        """
+        return self._fields(start, tags, 2, set(), [_MOST])
+
+    def _fields(
+        self,
+        start: int,
+        tags: Collection[int] | None,
+        depth: int,
+        seen: set[int],
+        left: list[int],
+    ) -> Directory:
         found: Directory = {}
+        seen.add(start)
         form, room = ("HQQ", 8) if self.big else ("HII", 4)
         for tag, at in self.entries(start)[0].items():
             if tags is not None and tag not in tags:
                 continue
             kind, count, offset = struct.unpack_from(self.order + form, self.data, at + 2)
             if tag in (_EXIF, _GPS, _INTEROPERABILITY):
-                with suppress(*_DAMAGE):
-                    if depth and (directory := self.fields(offset, depth=depth - 1)):
-                        found[tag] = directory
+                with suppress(*DAMAGE):
+                    if depth and offset not in seen:
+                        inner = self._fields(offset, None, depth - 1, seen, left)
+                        if inner:
+                            found[tag] = inner
                 continue
             size = count * _SIZES.get(kind, 0)
             if size <= room:
                 offset = at + 2 + struct.calcsize(self.order + form) - room
-            value = bytes(self.data[offset : offset + size]) if size <= _LONGEST else b""
+            elif size > min(_LONGEST, left[0]):
+                continue
+            value = bytes(self.data[offset : offset + size])
             if value and len(value) == size:
+                left[0] -= size
                 found[tag] = kind, count, value
         return found
 
@@ -121,7 +148,7 @@ def take_orientation(exif: bytes) -> tuple[int | None, bytes]:
             return 1, exif
         struct.pack_into(tiff.order + "H", patched, place, 1)
         struct.pack_into(tiff.order + "I", patched, tiff.entries(tiff.start)[1], 0)
-    except _DAMAGE:
+    except DAMAGE:
         return None, exif
     return orientation, bytes(patched)
 
@@ -143,7 +170,7 @@ def exif_of_tiff(file: Path | bytes) -> bytes | None:
             mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             return _exif_of(data)
-    except (OSError, *_DAMAGE):
+    except (OSError, *DAMAGE):
         return None
 
 
@@ -153,7 +180,7 @@ def _exif_of(data: bytes | mmap.mmap) -> bytes | None:
     if not about:
         return None
     head = struct.pack(tiff.order + "2sHI", b"II" if tiff.order == "<" else b"MM", 42, 8)
-    return head + _pack(about, tiff.order, big=False, start=8)
+    return head + packed(about, tiff.order, big=False, start=8)
 
 
 def add_metadata_to_tiff(
@@ -221,7 +248,7 @@ def _added_to_tiff(
         return None
     gap = bytes(len(data) % 2)
     start = len(data) + len(gap)
-    directory = _pack(stored | added, tiff.order, big=tiff.big, start=start)
+    directory = packed(stored | added, tiff.order, big=tiff.big, start=start)
     return _Added(gap + directory, room, struct.pack(tiff.order + offset, start))
 
 
@@ -230,29 +257,32 @@ def _about(exif: bytes, order: str) -> Directory:
     try:
         block = TiffStructure.parse(exif)
         about = block.fields(block.start, _ABOUT)
-    except _DAMAGE:
+    except DAMAGE:
         return {}
     return about if block.order == order else _swapped(about)
 
 
-def _pack(directory: Directory, order: str, *, big: bool, start: int) -> bytes:
+def packed(directory: Directory, order: str, *, big: bool, start: int) -> bytes:
     """The bytes of a directory at offset ``start``: entries, then long values and directories."""
     number, form, offset, room = ("Q", "HHQ", "Q", 8) if big else ("H", "HHI", "I", 4)
     table = struct.pack(order + number, len(directory))
     end = start + len(table) + len(directory) * (struct.calcsize(order + form) + room) + room
-    behind = b""
+    behind: list[bytes] = []
+    at = end
     for tag, field in sorted(directory.items()):
-        at = end + len(behind)
+        more = b""
         if isinstance(field, dict):
             kind, count, value = (_LONG8 if big else _LONG), 1, struct.pack(order + offset, at)
-            behind += _pack(field, order, big=big, start=at)
+            more = packed(field, order, big=big, start=at)
         else:
             kind, count, value = field
             if len(value) > room:
-                behind += value + bytes(len(value) % 2)
+                more = value + bytes(len(value) % 2)
                 value = struct.pack(order + offset, at)
+        behind.append(more)
+        at += len(more)
         table += struct.pack(order + form, tag, kind, count) + value.ljust(room, b"\0")
-    return table + bytes(room) + behind
+    return b"".join([table, bytes(room), *behind])
 
 
 def _swapped(directory: Directory) -> Directory:
