@@ -13,9 +13,8 @@ import torch
 from pydantic import Field, field_validator
 
 from vernier.data.training_set import fingerprint
-from vernier.errors import InputError
 from vernier.evaluation import PAPERS, FusionReport, PictureReport, data_files, evaluate
-from vernier.io.files import protect, reason_of
+from vernier.io.files import make_folder, protect
 from vernier.progress import Progress
 from vernier.tables import Format, Report, Table, write_together
 from vernier.training.recipe import (
@@ -33,6 +32,7 @@ from vernier.training.recipe import (
 from vernier.training.run_folder import RunFolder
 from vernier.training.trainer import train
 from vernier.zoo import load_model
+from vernier.zoo.own import with_file
 from vernier.zoo.timing import Costs, measure_costs
 
 __all__ = ["AblationReport", "Arm", "Experiment", "ablate", "load_experiment", "run_experiment"]
@@ -211,10 +211,7 @@ class AblationReport(Report):
             InputError: a file cannot be written.
         """
         folder = self.experiment.folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made ({reason_of(error)})") from error
+        make_folder(folder)
         texts = [self.render(form) for form in _RESULTS.values()]
         write_together(dict(zip(self.experiment.results, texts, strict=True)))
         return self.experiment.results
@@ -309,13 +306,13 @@ def run_experiment(
                 train(recipe, resume=folder.recipe.exists())
             done += 1
             tell(f"measuring {arm}, seed {seed}")
-            measured = _measured(folder, experiment.test, data, device)
+            measured = _measured(folder, _trained(recipe, folder), experiment.test, data, device)
             done += 1
             scores[arm].append(measured["model"])
             bicubic, protocol = measured["bicubic"], measured["protocol"]
     tell("measuring costs")
     models = {
-        arm: load_model(RunFolder(Path(own[0].output) / own[0].name).weights)[0]
+        arm: load_model(_trained(own[0], RunFolder(Path(own[0].output) / own[0].name)))[0]
         for arm, own in recipes.items()
     }
     costs = measure_costs(models, experiment.lr_size, device)
@@ -334,8 +331,12 @@ def _finished(folder: RunFolder, recipe: Recipe) -> bool:
     return int(folder.load_checkpoint(folder.last)["step"]) >= recipe.steps
 
 
+def _trained(recipe: Recipe, folder: RunFolder) -> str:
+    return with_file(recipe.model.name, folder.weights)
+
+
 def _measured(
-    folder: RunFolder, test: Sequence[str], data: str, device: str | torch.device
+    folder: RunFolder, model: str, test: Sequence[str], data: str, device: str | torch.device
 ) -> dict[str, Any]:
     """Scores of a run and of bicubic; kept in the run's folder until its weights or data change."""
     card = json.loads(folder.weights.with_suffix(".json").read_text(encoding="utf-8"))
@@ -345,7 +346,7 @@ def _measured(
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if found["key"] == key:
             return found
-    report = evaluate([folder.weights], test, device=device)
+    report = evaluate([model], test, device=device)
     if isinstance(report, PictureReport):
         scores = _scores_on_pictures(report)
     else:

@@ -14,6 +14,7 @@ from support.command import Ran
 
 from vernier.data.folders import read_uint8
 from vernier.errors import InputError
+from vernier.explanation.files import explain_files
 from vernier.explanation.lam import Explanation, explain
 from vernier.imaging import imresize_uint8
 from vernier.io import read_picture, write_picture
@@ -101,6 +102,52 @@ def test_command_explains_fusion(face: Path, tmp_path: Path, vernier: Callable[.
     assert code == 2
     assert "is 48x48, but x4 of" in err
     assert not (tmp_path / "none").exists()
+
+
+def test_command_hands_on_how_cube_and_guide_are_read(
+    tmp_path: Path, vernier: Callable[..., Ran]
+) -> None:
+    model = create_model("psrt", scale=4, bands=4, embed=8, num_blocks=1, num_heads=2)
+    weights = tmp_path / "tiny.safetensors"
+    save_weights(model, weights, new_card(model, "tiny"))
+    values = np.random.default_rng(0).random
+    cube, guide = tmp_path / "cube.npz", tmp_path / "guide.npy"
+    np.savez(cube, data=(1000 * values((6, 6, 4))).astype(np.float32), other=values((6, 6, 4)))
+    np.save(guide, (500 * values((24, 24, 3))).astype(np.float32))
+    given = ("--window", "4,4,12", "--steps", 2, "-n", weights, "--guide", guide)
+    how = ("--key", "data", "--peak", 1000, "--axes", "hwc", "--guide-peak", 500)
+    wavelengths = ("--wavelengths", "450,550,650,750")
+    code, _, _ = vernier("explain", cube, *given, *how, *wavelengths, "-o", tmp_path / "o")
+    assert code == 0
+    (told,) = json.loads((tmp_path / "o" / "explain.json").read_text())
+    found = explain_files(
+        [cube],
+        tmp_path / "library",
+        models=[str(weights)],
+        windows=[(4, 4, 12)],
+        steps=2,
+        guide=guide,
+        key="data",
+        peak=1000,
+        axes="hwc",
+        guide_peak=500,
+        wavelengths=[450, 550, 650, 750],
+    )
+    assert told["detail"] == pytest.approx(found.findings[0].record["detail"])
+    figures = (tmp_path / "o" / "cube-4-4-12.png", found.figures[0])
+    ours, theirs = (read_picture(path).pixels for path in figures)
+    assert np.array_equal(ours, theirs)
+    for option, value, message in (
+        ("--guide-peak", 1, "--guide-peak"),
+        ("--peak", 1, "--peak"),
+        ("--key", "none", "none"),
+        ("--wavelengths", "450,550", "wavelengths"),
+    ):
+        wrong = (*how, *wavelengths, option, value)
+        code, _, error = vernier("explain", cube, *given, *wrong, "-o", tmp_path / "refused")
+        assert code == 2
+        assert message in error
+        assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(

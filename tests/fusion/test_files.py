@@ -109,6 +109,25 @@ def test_the_weights_are_an_input_too(tmp_path: Path) -> None:
         fuse(*scene(), model=weights, report=tmp_path / "network.json")
 
 
-def test_a_pair_needs_no_guide() -> None:
+def test_a_pair_needs_no_guide_and_its_files_are_not_written_over(tmp_path: Path) -> None:
     pair = Pair(*scene())
     assert one(fuse(pair)).pair is pair
+    with pytest.raises(InputError, match="has its guide already"):
+        fuse(pair, pair.guide)
+    cube, guide = tmp_path / "cube.h5", tmp_path / "guide.npz"
+    write_cube(Cube(pair.lr, 1.0), cube)
+    write_cube(Cube(pair.guide, 1.0), guide)
+    pair = read_pair(cube, guide)
+    before = cube.read_bytes(), guide.read_bytes()
+    for outputs in ({"output": cube}, {"output": guide}, {"report": guide}):
+        with pytest.raises(InputError, match="would overwrite the input"):
+            fuse(pair, **outputs)
+    assert (cube.read_bytes(), guide.read_bytes()) == before
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_fused(tmp_path: Path) -> None:
+    (tmp_path / "folder.h5").mkdir()
+    told: list[int] = []
+    with pytest.raises(InputError, match="a folder or a device has this name"):
+        fuse(*scene(), tmp_path / "folder.h5", progress=lambda done, total, what: told.append(done))
+    assert not told

@@ -145,3 +145,14 @@ def test_bright_pixels() -> None:
     assert (x < 15, y < 10, cube[0, y, x].item()) == (True, True, int(0.9 * 149))
     assert cube[0, found[3][1], found[3][0]] == 5
     assert bright_pixels(torch.rand(3, 1, 1)) == [(0, 0)]
+
+
+def test_light_above_the_peak_is_no_error_of_the_upsampled_cube(tmp_path: Path) -> None:
+    cubes = scene()
+    bright = 1.15 * cubes["lr"] - 0.04
+    result = imresize(bright, 4).clamp(float(bright.min()), float(bright.max()))
+    assert float(result.max()) > 1.01
+    draw_sheet(tmp_path / "s.png", result=result, lr=bright, guide=cubes["guide"])
+    page = pixels_of(tmp_path / "s.png")
+    for number in range(2):
+        assert (panel(page, ERRORS, number) == 255).all()

@@ -17,6 +17,7 @@ from vernier.io.files import (
     check_target,
     is_hidden,
     make_folder,
+    new_folders,
     protect,
     replacing,
     shown,
@@ -208,3 +209,25 @@ def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
     assert not is_hidden(Path("../a.png"))
     with pytest.raises(InputError, match="no such folder"):
         visible_files(tmp_path / "none")
+
+
+def test_new_folders_that_stay_empty_go(tmp_path: Path) -> None:
+    kept, empty = tmp_path / "a" / "kept", tmp_path / "a" / "b" / "empty"
+    (tmp_path / "there").mkdir()
+
+    def fill() -> None:
+        with new_folders(kept, empty, tmp_path / "there"):
+            assert empty.is_dir()
+            (kept / "result").write_bytes(b"")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fill()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
+    assert (tmp_path / "there").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be created"), new_folders(tmp_path / "file" / "c"):
+        pass
+    with pytest.raises(InputError, match="cannot be created"), new_folders(tmp_path / "d" / "e\0"):
+        pass
+    assert not (tmp_path / "d").exists()

@@ -14,7 +14,6 @@ from support.command import Ran
 
 import vernier
 from vernier.errors import InputError, MissingPackageError
-from vernier.models.layers import SRModel
 from vernier.zoo import (
     create_model,
     find_network,
@@ -27,7 +26,7 @@ from vernier.zoo import (
 )
 from vernier.zoo.contestants import load_contestants
 from vernier.zoo.overview import overviews
-from vernier.zoo.own import OwnName, parse_own
+from vernier.zoo.own import OwnName, parse_own, with_file
 
 HEADER = """
 import torch
@@ -98,6 +97,13 @@ def imported(name: str) -> bool:
 )
 def test_what_is_such_a_name(source: object, expected: OwnName | None) -> None:
     assert parse_own(source) == expected
+
+
+def test_trained_weights_are_named_as_the_recipe_names_the_network() -> None:
+    assert (
+        with_file("mine.net:Net", Path("runs/a.safetensors")) == "mine.net:Net@runs/a.safetensors"
+    )
+    assert with_file("sesr-m5", Path("runs/a.safetensors")) == "runs/a.safetensors"
 
 
 @torch.no_grad()
@@ -349,24 +355,6 @@ def test_the_check_leaves_the_random_numbers_alone(module: Callable[[str], str])
     model = create_model(f"{name}:Net", scale=2)
     assert torch.rand(1) == expected
     assert model.training
-
-
-def test_arguments_are_kept_as_they_were_given() -> None:
-    depths = [1, 2]
-
-    class Net(SRModel):
-        colour = "rgb"
-
-        def __init__(self, scale: int, depths: list[int], **more: int) -> None:
-            super().__init__()
-            self.scale = scale
-            depths.append(3)
-
-    model = Net(2, depths, heads=4)
-    assert model.config == {"depths": [1, 2], "heads": 4}
-    model.config["depths"].append(9)
-    assert model.deploy().config == {"depths": [1, 2], "heads": 4}
-    assert Net.channels == 3
 
 
 def test_the_command_finds_it_in_the_working_folder(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vernier.cli.app import app
-from vernier.cli.options import DeviceOption, ModelsOption, check_folder_of, progress_bar
+from vernier.cli.options import DeviceOption, ModelsOption, progress_bar
 
 
 @app.command()
@@ -42,9 +42,10 @@ def compare(
     """Draw the papers' figure: a window of LR, bicubic, each model and HR, with PSNR and SSIM."""
     from vernier.explanation.comparison import compare as compare_models
     from vernier.explanation.lam import Window
+    from vernier.io.files import check_target
 
     chosen = None if window is None else Window.parse(window)
-    check_folder_of(output)
+    check_target(output)
     with progress_bar("compare") as progress:
         found = compare_models(
             picture,

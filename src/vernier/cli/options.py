@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -31,7 +30,6 @@ __all__ = [
     "ReportFormat",
     "TileOption",
     "WavelengthsOption",
-    "check_folder_of",
     "parse_tile",
     "parse_wavelengths",
     "print_error",
@@ -134,16 +132,6 @@ def parse_wavelengths(text: str | None) -> list[float] | None:
         raise InputError(
             f"--wavelengths {text}: give first:last:step, such as 400:700:10, or a,b,c,..."
         ) from None
-
-
-def check_folder_of(output: Path) -> None:
-    """Refuse an output in a folder that is not there, before hours of work.
-
-    Raises:
-        InputError: there is no such folder.
-    """
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"{output.parent}: no such folder; create it or choose another -o")
 
 
 def show_notes(notes: Iterable[str]) -> None:

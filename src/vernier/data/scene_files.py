@@ -18,7 +18,7 @@ from vernier.extras import optional_module
 from vernier.imaging import simulation
 from vernier.imaging.simulation import Blur, SpectralResponse, simulate
 from vernier.io.cubes import Cube, read_cube
-from vernier.io.files import make_folder, protect, reason_of, replacing
+from vernier.io.files import new_folders, protect, reason_of, replacing
 from vernier.progress import Progress
 
 __all__ = [
@@ -173,17 +173,17 @@ def simulate_fusion(
     parts = split_scenes(split, scenes) if split else {"": scenes}
     paths = {part: output.with_stem(f"{output.stem}-{part}") if part else output for part in parts}
     protect([*folders, *scenes.values()], paths.values())
-    make_folder(output.parent)
     load = partial(read_cube, axes=axes, peak=peak, key=key, wavelengths=wavelengths)
     files: list[FusionFile] = []
-    for part, members in parts.items():
-        part_settings = replace(settings, patch=None) if part == "test" else settings
-        notes: list[str] = []
-        count = write_fusion(
-            paths[part], members, part_settings, load=load, progress=progress, note=notes.append
-        )
-        patches = count if part_settings.patch else None
-        files.append(FusionFile(paths[part], tuple(members), patches, tuple(notes)))
+    with new_folders(output.parent):
+        for part, members in parts.items():
+            part_settings = replace(settings, patch=None) if part == "test" else settings
+            notes: list[str] = []
+            count = write_fusion(
+                paths[part], members, part_settings, load=load, progress=progress, note=notes.append
+            )
+            patches = count if part_settings.patch else None
+            files.append(FusionFile(paths[part], tuple(members), patches, tuple(notes)))
     return files
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from vernier.data.folders import list_pictures
 from vernier.errors import InputError
 from vernier.io import Picture, read_picture, write_picture
-from vernier.io.files import make_folder, protect, replacing
+from vernier.io.files import new_folders, protect, replacing
 from vernier.progress import Progress
 
 __all__ = ["cut_subimages"]
@@ -62,10 +62,9 @@ def cut_subimages(
         )
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise InputError(f"{target} is there already and not empty; choose a new folder")
-    make_folder(target.parent)
     count = 0
     # Complete or not there: a folder with half of the squares would train as if it were whole.
-    with replacing(target, empty_folder=True) as unfinished:
+    with new_folders(target.parent), replacing(target, empty_folder=True) as unfinished:
         unfinished.mkdir()
         for done, path in enumerate(paths):
             if progress is not None:

@@ -19,7 +19,7 @@ from vernier.fusion.classical import CLASSICAL
 from vernier.fusion.sheet import draw_sheet
 from vernier.imaging import simulation
 from vernier.io.cubes import CUBE_SUFFIXES, CubeError, find_cubes, read_cube
-from vernier.io.files import protect, reason_of, safe_names
+from vernier.io.files import make_folder, protect, safe_names
 from vernier.metrics.conventions import CONVENTIONS, Convention
 from vernier.metrics.spectral import band_cc, band_psnr, band_rmse
 from vernier.models.layers import FusionModel
@@ -107,7 +107,7 @@ def measure_cubes(
     read = [path for source in sources for path in source.files]
     protect([*(candidate.file for candidate in candidates), *read], [*outputs, *pages.values()])
     if sheets is not None:
-        _make_folder(sheets)
+        make_folder(sheets)
 
     scores: dict[str, list[SceneScore]] = {contestant.name: [] for contestant in contestants}
     pixels: set[tuple[int, int]] = set()
@@ -293,13 +293,6 @@ def _check(scene: FusionScene, contestants: Sequence[_Contestant]) -> None:
                 raise InputError(
                     f"{scene.name} has {given} {what}, {contestant.name} is made for {wanted}"
                 )
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be made ({reason_of(error)})") from None
 
 
 def _pages(

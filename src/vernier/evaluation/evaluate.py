@@ -16,6 +16,7 @@ from vernier.evaluation.cube_report import FusionReport
 from vernier.evaluation.cubes import is_fusion_data, measure_cubes
 from vernier.evaluation.picture_report import PAPERS, PictureReport, Protocol
 from vernier.evaluation.pictures import measure_pictures
+from vernier.io.files import check_target
 from vernier.progress import Progress
 from vernier.tables import Format, Report
 from vernier.zoo import list_models
@@ -220,10 +221,7 @@ def _outputs(report: type[Report], output: str | Path | None, form: Format | Non
         return []
     paths = report.paths(output, form)
     for path in paths:
-        if not path.parent.is_dir():
-            raise InputError(f"{path.parent}: no such folder; create it or choose another -o")
-        if path.is_dir():
-            raise InputError(f"{path}: a folder has this name; choose another -o")
+        check_target(path)
     return paths
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from vernier.explanation.upscaled import bicubic, upscaled
 from vernier.explanation.windows import proposed_windows
 from vernier.fusion.pair import Pair, read_pair
 from vernier.imaging import as_rgb, imresize
-from vernier.io.files import protect, reason_of, safe_names, write_whole
+from vernier.io.files import new_folders, protect, safe_names, write_whole
 from vernier.models.layers import FusionModel, Model
 from vernier.progress import Progress
 from vernier.zoo.contestants import load_contestants
@@ -183,7 +182,7 @@ def explain_files(
     protect([*paths, sharp, *map(file_of, models)], [*figures, summary])
     findings: list[Finding] = []
     total = len(places) * len(contestants)
-    with _folder(output):
+    with new_folders(output):
         for place in places:
             patch, inside, facts = _patch(place, scale, context)
             strips = []
@@ -351,19 +350,3 @@ def _picture(patch: _Subject, scale: int) -> Tensor:
     picture = patch.guide if patch.hr is None else patch.hr
     picture = imresize(patch.lr, scale) if picture is None else picture
     return shown(as_rgb(picture) if len(picture) == 1 else picture, patch.lr)
-
-
-@contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """Make the folder; after a failure it goes again if it is new and empty."""
-    new = not path.exists()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be created ({reason_of(error)})") from None
-    try:
-        yield
-    except BaseException:
-        if new and not any(path.iterdir()):
-            path.rmdir()
-        raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, ParamSpec
@@ -20,7 +19,7 @@ from vernier.fusion.pair import CubeSource, GuideSource, Pair, pair_of_scene, re
 from vernier.fusion.plausibility import check_guide
 from vernier.fusion.result import Fused
 from vernier.io.cubes import WRITTEN_SUFFIXES, write_cube
-from vernier.io.files import protect, reason_of, safe_names
+from vernier.io.files import check_folder, check_target, new_folders, protect, safe_names
 from vernier.models.layers import FusionModel
 from vernier.progress import Progress
 
@@ -98,8 +97,11 @@ def fuse_each(
     # Also for what fuses whole: a number that nothing can use is wrong anyway.
     check_tile(tile)
     target, sheet = (None if path is None else Path(path) for path in (output, report))
-    inputs = [Path(path) for path in (cube, guide, model) if isinstance(path, str | Path)]
-    _check_paths(inputs[: len(inputs) - isinstance(model, str | Path)], inputs, target, sheet)
+    sources = [Path(path) for path in (cube, guide) if isinstance(path, str | Path)]
+    inputs = [*sources, *(cube.files if isinstance(cube, Pair) else ())]
+    if isinstance(model, str | Path):
+        inputs.append(Path(model))
+    _check_paths(sources, inputs, target, sheet)
 
     @functools.cache
     def make(method: str | Path | FusionModel) -> _AnyFuser:
@@ -112,6 +114,9 @@ def fuse_each(
     # A model that cannot be used is told before anything is read.
     stated = None if model is None else make(model)
     if isinstance(cube, Pair):
+        if guide is not None:
+            raise InputError("a pair has its guide already: leave the other one out")
+        _check_single(target, sheet)
         jobs = [_Job(cube, target, sheet)]
     elif isinstance(cube, str | Path) and guide is None and is_fusion_file(cube):
         jobs = _scene_jobs(Path(cube), peak, target, sheet, inputs)
@@ -130,7 +135,7 @@ def fuse_each(
         )
         jobs = [_Job(pair, target, sheet)]
     several = [] if len(jobs) == 1 else [folder for folder in (target, sheet) if folder]
-    with _folders(several):
+    with new_folders(*several):
         for job in jobs:
             try:
                 yield _fuse_one(job, stated, make, scale, check, progress)
@@ -241,8 +246,8 @@ def _check_paths(
     sources: Sequence[Path], inputs: Sequence[Path], target: Path | None, sheet: Path | None
 ) -> None:
     for written in (target, sheet):
-        if written is not None and not written.absolute().parent.is_dir():
-            raise InputError(f"{written.parent}: no such folder; create it or choose another")
+        if written is not None:
+            check_folder(written.parent, cure="create it or choose another")
     for source in sources:
         if not source.exists():
             raise InputError(f"{source}: no such file")
@@ -250,7 +255,10 @@ def _check_paths(
 
 
 def _check_single(target: Path | None, sheet: Path | None) -> None:
-    """Of a single cube: a format that can be written, and another file for the sheet."""
+    """Of a single cube: files that can be written, and another one for the sheet."""
+    for path in (target, sheet):
+        if path is not None:
+            check_target(path)
     if target is None:
         return
     if target.suffix.lower() not in WRITTEN_SUFFIXES:
@@ -264,21 +272,3 @@ def _check_single(target: Path | None, sheet: Path | None) -> None:
 
 def _named(cube: CubeSource) -> str:
     return str(cube) if isinstance(cube, str | Path) else "the cube"
-
-
-@contextmanager
-def _folders(folders: Sequence[Path]) -> Iterator[None]:
-    """Make folders; those that are new and stay empty go again."""
-    made = [folder for folder in folders if not folder.is_dir()]
-    try:
-        for folder in made:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{folder}: cannot be made ({reason_of(error)})") from None
-        yield
-    finally:
-        for folder in made:
-            # One that holds results stays.
-            with suppress(OSError):
-                folder.rmdir()

@@ -42,7 +42,8 @@ class Pair:
         peak: the value that stands for 1 in the cube's file.
         dtype: of the values in the cube's file.
         metadata: what else the cube's file says.
-        source: the file's name, for messages; empty for arrays.
+        source: the cube's file, for messages; empty for arrays.
+        files: what was read, which no result may take the place of.
         notes: what was recognised or left out while reading, for people.
         lowest, highest: of the values of ``lr``.
 
@@ -61,6 +62,7 @@ class Pair:
     dtype: np.dtype[Any] = field(default=np.dtype(np.float32), kw_only=True)
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False, kw_only=True)
     source: str = field(default="", kw_only=True)
+    files: tuple[Path, ...] = field(default=(), repr=False, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     lowest: float = field(init=False)
     highest: float = field(init=False)
@@ -103,11 +105,13 @@ class Pair:
         Args:
             values: (bands, H, W), nominally in [0, 1].
         """
-        scaled = values if self.peak == 1 else values * np.float32(self.peak)
+        scaled = values * np.float32(self.peak)
         if self.dtype.kind in "ui":
             limits = np.iinfo(self.dtype)
-            scaled = scaled.round().clip(limits.min, limits.max)
-        return Cube(scaled.astype(self.dtype), self.peak, self.wavelengths, self.metadata)
+            np.rint(scaled, out=scaled)
+            np.clip(scaled, limits.min, limits.max, out=scaled)
+        stored = scaled.astype(self.dtype, copy=False)
+        return Cube(stored, self.peak, self.wavelengths, self.metadata)
 
     def _check_shapes(self) -> None:
         lr, guide = self.lr.shape, self.guide.shape
@@ -178,6 +182,7 @@ def read_pair(
             dtype=coarse.values.dtype,
             metadata=coarse.metadata,
             source=source,
+            files=tuple(Path(each) for each in (cube, guide) if isinstance(each, str | Path)),
             notes=notes,
         )
     except InputError as error:
@@ -199,7 +204,7 @@ def pair_of_scene(
     Args:
         scene: of `vernier.data.scenes.read_fusion`.
         wavelengths: of the bands, nanometres.
-        source: the file, for messages.
+        source: the file.
         notes: what was recognised while reading.
 
     Raises:
@@ -212,6 +217,7 @@ def pair_of_scene(
         wavelengths=None if wavelengths is None else tuple(wavelengths),
         metadata={"scene": scene.name},
         source=source,
+        files=(Path(source),) if source else (),
         notes=notes,
     )
 

@@ -61,7 +61,7 @@ def draw_sheet(
         result: the fused cube (bands, H, W).
         gt: the reference, if there is one.
         upsampled: the cube that the result is compared with; default: bicubic of ``lr``. Clamped
-            to [0, 1], or as far beyond as ``lr`` goes.
+            to [0, 1], or as far beyond as the result goes.
         wavelengths: of the bands, nanometres; without them bands are numbered.
         pixels: (x, y) whose spectra are drawn; default: `bright_pixels` of the result.
         title: a line above it all.
@@ -74,7 +74,7 @@ def draw_sheet(
     size = (result.shape[-2], result.shape[-1])
     before = imresize(lr, size=size) if upsampled is None else torch.as_tensor(upsampled).float()
     # As the result is: a cube may go beyond its peak.
-    before = before.clamp(min(0.0, float(lr.min())), max(1.0, float(lr.max())))
+    before = before.clamp(min(0.0, float(result.min())), max(1.0, float(result.max())))
     truth = None if gt is None else torch.as_tensor(gt).float()
     for cube in (before, *(() if truth is None else (truth,))):
         if cube.shape != result.shape:

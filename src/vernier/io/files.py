@@ -17,6 +17,7 @@ __all__ = [
     "check_target",
     "is_hidden",
     "make_folder",
+    "new_folders",
     "protect",
     "reason_of",
     "replacing",
@@ -157,6 +158,26 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(folder)}: cannot be created ({reason_of(error)})") from None
+
+
+@contextmanager
+def new_folders(*folders: Path) -> Iterator[None]:
+    """Make folders for what the block writes into them; those that are new and stay empty go again.
+
+    Raises:
+        InputError: one cannot be created.
+    """
+    made: list[Path] = []
+    try:
+        for folder in folders:
+            # The deepest first, as they must go.
+            made = [*(p for p in (folder, *folder.parents) if not os.path.lexists(p)), *made]
+            make_folder(folder)
+        yield
+    finally:
+        for folder in made:
+            with suppress(OSError, ValueError):
+                folder.rmdir()
 
 
 def shown(text: object) -> str:

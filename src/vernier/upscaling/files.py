@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from vernier.engines import EngineName, Precision
 from vernier.errors import InputError, VernierError
 from vernier.io import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, Picture, read_picture, write_picture
-from vernier.io.files import is_hidden, protect, reason_of
+from vernier.io.files import check_target, is_hidden, make_folder, protect, reason_of
 from vernier.progress import Progress
 from vernier.upscaling.pipeline import Finished, run_pipeline
 from vernier.upscaling.upscaler import TileSize, Upscaled, Upscaler
@@ -182,8 +182,7 @@ def _single(source: Path, target: Path, suffix: str | None) -> Job:
         )
     if suffix is not None and target.suffix.lower() != suffix:
         raise InputError(f"{target} does not end in {suffix}: leave one of the two out")
-    if not target.parent.is_dir():
-        raise InputError(f"{target.parent}: no such folder; create it first")
+    check_target(target)
     protect([source], [target])
     return Job(source, target)
 
@@ -340,10 +339,7 @@ def run_jobs(
 
 
 def _write(job: Job, result: Upscaled, start: float, quality: int) -> Outcome:
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{job.target.parent}: {reason_of(error)}") from error
+    make_folder(job.target.parent)
     picture = result.picture
     write_picture(picture, job.target, quality=quality)
     return Outcome(

@@ -250,7 +250,9 @@ def _embedded_card(header: bytes, path: Path) -> Card:
         values = json.loads(header)
     except ValueError as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from error
-    metadata = values.get("__metadata__", {}) if isinstance(values, dict) else {}
+    metadata = values.get("__metadata__", {}) if isinstance(values, dict) else None
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path} is not a readable safetensors file: its header is damaged")
     if metadata.get("format") != "vernier" or "card" not in metadata:
         raise InputError(f"{path} is a safetensors file, but not one that Vernier wrote")
     return Card.from_json(metadata["card"], str(path))

@@ -32,6 +32,7 @@ __all__ = [
     "named_by_file",
     "own_class",
     "parse_own",
+    "with_file",
 ]
 
 _NAME = re.compile(r"(?P<network>[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*)(?:@(?P<file>.+))?")
@@ -65,6 +66,17 @@ def file_of(source: str | Path) -> Path | None:
     if own is not None:
         return own.file
     return None if source in list_models() else Path(source)
+
+
+def with_file(name: str, file: Path) -> str:
+    """What to load trained weights by: the file, behind the name of one's own network if it is one.
+
+    Args:
+        name: that the user gave, as in a recipe.
+        file: its weights.
+    """
+    own = parse_own(name)
+    return str(file) if own is None else f"{own.network}@{file}"
 
 
 def named_by_file(architecture: str, path: Path) -> InputError:
