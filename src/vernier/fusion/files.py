@@ -90,9 +90,13 @@ def fuse_each(
             output would overwrite an input, or memory runs out.
 
     Example:
-        >>> fused = fuse("cube.h5", "guide.png", "sharp.h5", model="guided-filter")
-        >>> fused.cube.bands, fused.cube.height, fused.cube.width
-        (31, 96, 96)
+        >>> import numpy as np
+        >>> from vernier import fuse
+        >>> lr = np.linspace(0.2, 0.8, 4 * 8 * 8).reshape(4, 8, 8)
+        >>> guide = lr[:3].repeat(4, 1).repeat(4, 2)
+        >>> fused = fuse(lr, guide, model="gsa")
+        >>> fused.cube.values.shape, fused.method
+        ((4, 32, 32), 'gsa')
     """
     # Also for what fuses whole: a number that nothing can use is wrong anyway.
     check_tile(tile)
