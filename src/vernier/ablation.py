@@ -210,8 +210,7 @@ class AblationReport(Report):
         Raises:
             InputError: a file cannot be written.
         """
-        folder = self.experiment.folder
-        make_folder(folder)
+        make_folder(self.experiment.folder)
         texts = [self.render(form) for form in _RESULTS.values()]
         write_together(dict(zip(self.experiment.results, texts, strict=True)))
         return self.experiment.results
