@@ -19,11 +19,14 @@ from vernier.io.files import (
     make_folder,
     new_folders,
     protect,
+    repeated,
     replacing,
     shown,
     visible_files,
     write_whole,
 )
+from vernier.tables import write_together
+from vernier.zoo import create_model, new_card, save_weights
 
 PIXELS = np.zeros((8, 9, 3), np.uint8)
 CUBE = Cube(np.zeros((3, 8, 9), np.uint8), 255.0)
@@ -56,6 +59,15 @@ def mode(path: Path) -> int:
 def test_new_files_have_what_the_umask_leaves(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path / name)
     assert {mode(path) for path in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_weights_cards_and_reports_have_what_the_umask_leaves(tmp_path: Path) -> None:
+    model = create_model("sesr-m3", scale=2, expansion=16)
+    save_weights(model, tmp_path / "net.safetensors", new_card(model, "sesr-m3"))
+    write_together({tmp_path / "report.md": "a", tmp_path / "report.csv": "b"})
+    names = {"net.safetensors", "net.json", "report.md", "report.csv"}
+    assert {path.name: mode(path) for path in tmp_path.iterdir()} == dict.fromkeys(names, 0o600)
 
 
 @pytest.mark.usefixtures("strict_umask")
@@ -231,3 +243,9 @@ def test_new_folders_that_stay_empty_go(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be created"), new_folders(tmp_path / "d" / "e\0"):
         pass
     assert not (tmp_path / "d").exists()
+
+
+def test_the_first_repeated_name() -> None:
+    assert repeated(["a", "b", "c", "b", "a"]) == "b"
+    assert repeated([]) is None
+    assert repeated(iter("abc")) is None

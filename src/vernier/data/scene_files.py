@@ -18,7 +18,7 @@ from vernier.extras import optional_module
 from vernier.imaging import simulation
 from vernier.imaging.simulation import Blur, SpectralResponse, simulate
 from vernier.io.cubes import Cube, read_cube
-from vernier.io.files import new_folders, protect, reason_of, replacing
+from vernier.io.files import new_folders, protect, reason_of, repeated, replacing
 from vernier.progress import Progress
 
 __all__ = [
@@ -240,13 +240,15 @@ def split_scenes(rules: Sequence[str], scenes: Mapping[str, Path]) -> dict[str, 
     for name in named:
         if name not in scenes:
             raise InputError(f"--split: no scene {name}; there are {', '.join(scenes)}")
-        if named.count(name) > 1:
-            raise InputError(f"--split: {name} is in two parts; name it once")
+    if (twice := repeated(named)) is not None:
+        raise InputError(f"--split: {twice} is in two parts; name it once")
+    taken = {part: set(names) for part, names in parts.items()}
+    left = scenes.keys() - set(named)
     divided = {
         part: {
             name: path
             for name, path in scenes.items()
-            if name in names or (names == ["rest"] and name not in named)
+            if name in taken[part] or (names == ["rest"] and name in left)
         }
         for part, names in parts.items()
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from vernier.data.folders import list_pictures
 from vernier.errors import InputError
 from vernier.io import Picture, read_picture, write_picture
-from vernier.io.files import new_folders, protect, replacing
+from vernier.io.files import new_folders, protect, repeated, replacing
 from vernier.progress import Progress
 
 __all__ = ["cut_subimages"]
@@ -51,8 +50,7 @@ def cut_subimages(
         raise InputError(f"size {size} and step {step} must be at least 1")
     source, target = Path(source), Path(target)
     paths = list_pictures([source])
-    twice = next((stem for stem, n in Counter(path.stem for path in paths).items() if n > 1), None)
-    if twice is not None:
+    if (twice := repeated(path.stem for path in paths)) is not None:
         raise InputError(f"{source}: two pictures are named {twice}; rename one")
     protect([source], [target])
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):

@@ -19,7 +19,7 @@ from vernier.fusion.classical import CLASSICAL
 from vernier.fusion.sheet import draw_sheet
 from vernier.imaging import simulation
 from vernier.io.cubes import CUBE_SUFFIXES, CubeError, find_cubes, read_cube
-from vernier.io.files import make_folder, protect, safe_names
+from vernier.io.files import make_folder, protect, repeated, safe_names
 from vernier.metrics.conventions import CONVENTIONS, Convention
 from vernier.metrics.spectral import band_cc, band_psnr, band_rmse
 from vernier.models.layers import FusionModel
@@ -99,9 +99,8 @@ def measure_cubes(
     if cubes:
         sources.append(_cube_source(cubes, scale, preset, peak))
     names = [name for source in sources for name in source.facts.scenes]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two scenes are named {name}; evaluate them apart")
+    if (name := repeated(names)) is not None:
+        raise InputError(f"two scenes are named {name}; evaluate them apart")
     contestants = _contestants(candidates, device)
     pages = {} if sheets is None else _pages(sheets, names, contestants)
     read = [path for source in sources for path in source.files]

@@ -21,7 +21,7 @@ from vernier.evaluation.picture_report import (
 )
 from vernier.evaluation.published import published
 from vernier.imaging import as_luma, from_colour, imresize, imresize_uint8, to_colour
-from vernier.io.files import protect
+from vernier.io.files import protect, repeated
 from vernier.metrics import psnr, ssim
 from vernier.progress import Progress
 from vernier.zoo.contestants import numbered
@@ -59,10 +59,8 @@ def measure_pictures(
         raise InputError(f"crop must be zero or more pixels, got {protocol.crop}")
     scale = _common_scale(candidates) if scale is None else scale
     benchmarks = [find_benchmark(folder, scale) for folder in folders]
-    names = [benchmark.name for benchmark in benchmarks]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two benchmarks are named {name}; rename a folder or give one")
+    if (name := repeated(benchmark.name for benchmark in benchmarks)) is not None:
+        raise InputError(f"two benchmarks are named {name}; rename a folder or give one")
     read = [
         path
         for benchmark in benchmarks

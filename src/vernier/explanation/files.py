@@ -21,7 +21,7 @@ from vernier.explanation.upscaled import bicubic, upscaled
 from vernier.explanation.windows import proposed_windows
 from vernier.fusion.pair import Pair, read_pair
 from vernier.imaging import as_rgb, imresize
-from vernier.io.files import new_folders, protect, safe_names, write_whole
+from vernier.io.files import new_folders, protect, repeated, safe_names, write_whole
 from vernier.models.layers import FusionModel, Model
 from vernier.progress import Progress
 from vernier.zoo.contestants import load_contestants
@@ -251,9 +251,8 @@ def _check(
         )
     if guide is not None and len(paths) > 1:
         raise InputError("--guide belongs to one cube: give one")
-    stems = [path.stem for path in paths]
-    if twice := [stem for stem in stems if stems.count(stem) > 1]:
-        raise InputError(f"two photos are named {twice[0]}: their figures would be one file")
+    if (twice := repeated(path.stem for path in paths)) is not None:
+        raise InputError(f"two photos are named {twice}: their figures would be one file")
 
 
 def _read_picture(

@@ -20,6 +20,7 @@ __all__ = [
     "new_folders",
     "protect",
     "reason_of",
+    "repeated",
     "replacing",
     "safe_names",
     "shown",
@@ -264,6 +265,16 @@ def safe_names(names: Iterable[str]) -> list[str]:
         taken.add(numbered.casefold())
         safe.append(numbered)
     return safe
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time; None where each comes once."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            return name
+        known.add(name)
+    return None
 
 
 def is_hidden(path: Path) -> bool:

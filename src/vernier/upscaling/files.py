@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from vernier.engines import EngineName, Precision
 from vernier.errors import InputError, VernierError
 from vernier.io import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, Picture, read_picture, write_picture
-from vernier.io.files import check_target, is_hidden, make_folder, protect, reason_of
+from vernier.io.files import check_target, make_folder, protect, reason_of, visible_files
 from vernier.progress import Progress
 from vernier.upscaling.pipeline import Finished, run_pipeline
 from vernier.upscaling.upscaler import TileSize, Upscaled, Upscaler
@@ -193,11 +193,11 @@ def _pictures(path: Path, output: Path, recursive: bool) -> tuple[list[tuple[Pat
         return [(path, Path(path.name))], 0
     found, others = [], 0
     results = output.resolve()
-    for file in sorted(path.rglob("*") if recursive else path.glob("*")):
+    for file in visible_files(path, recursive=recursive):
         relative = file.relative_to(path)
         # A second run over a folder must not take the first one's results for new pictures.
         of_a_run = path.resolve() != results and file.resolve().is_relative_to(results)
-        if is_hidden(relative) or of_a_run or not file.is_file():
+        if of_a_run:
             continue
         if file.suffix.lower() in PICTURE_SUFFIXES:
             found.append((file, relative))
