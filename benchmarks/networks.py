@@ -35,7 +35,7 @@ from vernier.engines.openvino.execution import compile_network
 from vernier.models.layers import Model
 from vernier.zoo.complexity import complexity
 from vernier.zoo.facts import Reconstruction
-from vernier.zoo.registry import family_entry
+from vernier.zoo.registry import facts_of
 
 __all__ = ["CONTESTANTS", "Case", "compare", "picture"]
 
@@ -109,11 +109,7 @@ def _call(name: str, built: Built) -> Callable[[], Tensor]:
 
 
 def _reconstruction(module: nn.Module) -> Reconstruction | None:
-    return (
-        family_entry(module.architecture).facts.reconstruction
-        if isinstance(module, Model)
-        else None
-    )
+    return facts_of(module).reconstruction if isinstance(module, Model) else None
 
 
 def compare(

@@ -28,6 +28,28 @@ def experiment(tmp_path: Path) -> Path:
     return make_experiment(tmp_path)
 
 
+def test_networks_of_ones_own_are_compared(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compared_net.py").write_text(
+        "from vernier.models.sesr import SESR\n\n\nclass Net(SESR):\n    pass\n"
+    )
+    values = yaml.safe_load(experiment.read_text())
+    values["seeds"] = [0]
+    values["shared"] |= {"model.name": "compared_net:Net"}
+    sizes = {"num_features": 4, "expansion": 4}
+    values["arms"] = {
+        arm: {"model.overrides": {"num_blocks": blocks, **sizes}}
+        for arm, blocks in (("one", 1), ("two", 2))
+    }
+    experiment.write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path)
+    report = ablate(experiment)
+    assert [arm.name for arm in report.arms] == ["bicubic", "one", "two"]
+    card = json.loads(next((tmp_path / "runs").rglob("weights.json")).read_text())
+    assert card["architecture"] == "compared_net:Net"
+
+
 def test_all_arms_are_trained_measured_and_told_and_none_twice(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

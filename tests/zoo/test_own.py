@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from support.command import Ran
 
 import vernier
 from vernier.errors import InputError, MissingPackageError
+from vernier.fusion.pair import Pair
 from vernier.zoo import (
     create_model,
     find_network,
@@ -46,6 +48,18 @@ class Net(SRModel):
 
     def forward(self, lr: Tensor) -> Tensor:
         return F.pixel_shuffle(self.tail(F.relu(self.head(lr))) + lr, self.scale)
+"""
+WRAPPED = """
+class Net(SRModel):
+    colour = "luma"
+
+    def __init__(self, *, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.model = nn.Conv2d(1, scale**2, 3, padding=1)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.model(lr), self.scale)
 """
 FUSION = """
 class Fusion(FusionModel):
@@ -170,6 +184,31 @@ def test_a_plain_state_dict_needs_the_scale(module: Callable[[str], str]) -> Non
     loaded, card = load_model(f"{name}@a.pth", scale=2)
     assert card.architecture == name
     assert torch.equal(loaded.state_dict()["head.weight"], model.state_dict()["head.weight"])
+
+
+def test_names_that_begin_as_a_wrappers_do_are_kept(module: Callable[[str], str]) -> None:
+    name = f"{module(WRAPPED)}:Net"
+    model = create_model(name, scale=2)
+    assert all(key.startswith("model.") for key in model.state_dict())
+    for prefix in ("", "module."):
+        torch.save({prefix + key: tensor for key, tensor in model.state_dict().items()}, "a.pth")
+        loaded, _ = load_model(f"{name}@a.pth", scale=2)
+        assert torch.equal(loaded.state_dict()["model.weight"], model.state_dict()["model.weight"])
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_fusion_network_fuses(
+    engine: Literal["torch", "openvino"], module: Callable[[str], str]
+) -> None:
+    name = f"{module(FUSION)}:Fusion"
+    model = create_model(name, scale=2, bands=5).eval()
+    save_weights(model, "a.safetensors", new_card(model, name))
+    lr, guide = torch.rand(5, 8, 9), torch.rand(3, 16, 18)
+    with torch.no_grad():
+        expected = model(lr[None], guide[None])[0].numpy()
+    fuser = vernier.Fuser(f"{name}@a.safetensors", engine=engine)
+    fused = fuser.fuse(Pair(lr.numpy(), guide.numpy()))
+    np.testing.assert_allclose(fused.values, expected.clip(0, 1), atol=1e-4)
 
 
 def test_a_fusion_network_needs_its_aligned_part_alone(module: Callable[[str], str]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -203,7 +203,7 @@ def _load_own(own: OwnName, scale: int | None) -> tuple[Model, Card]:
             if scale is None:
                 raise InputError(f"{path} does not tell its scale: give it, --scale 2")
             model = build_own(network, scale, {})
-            _load_state(model, _state(content, path), path)
+            _load_state(model, _state(content, path, model.state_dict().keys()), path)
             model = _deployed(model)
             card = new_card(model, network)
     else:
@@ -387,8 +387,14 @@ def _recognised(content: object, path: Path) -> Recognised:
         raise InputError(f"{path}: {error}") from error
 
 
-def _state(content: object, path: Path) -> dict[str, Tensor]:
-    """The tensors of a published checkpoint by name, without what wrappers put before the names."""
+def _state(content: object, path: Path, wanted: Collection[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint by name, without what wrappers put before the names.
+
+    Args:
+        content: what was read.
+        path: where, for messages.
+        wanted: the names that are looked for, where they are known: they may begin as a wrapper's.
+    """
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -399,7 +405,9 @@ def _state(content: object, path: Path) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise InputError(f"{path}: {key!r} is no tensor but of type {type(tensor).__name__}")
     state = dict(content)
-    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), ""):
+    while not (wanted is not None and state.keys() <= set(wanted)) and (
+        prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), "")
+    ):
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     return state
 
