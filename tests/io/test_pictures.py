@@ -741,7 +741,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert "is no PNG" in refusal(saved(tmp_path / "text.png", b"hello"))
     assert "is no PNG" in refusal(saved(tmp_path / "a.svg", b"<svg width='9' height='9'/>"))
     assert "too long" in refusal(tmp_path / ("x" * 300 + ".png"))
-    assert "null byte" in refusal("a\0b.png")
+    assert "null" in refusal("a\0b.png")
     os.mkfifo(tmp_path / "pipe.png")
     assert "device" in refusal(tmp_path / "pipe.png")
 
