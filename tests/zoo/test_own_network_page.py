@@ -53,7 +53,8 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, *arguments: str) -> str:
     source = Path(__file__).parents[2] / "src"
     done = subprocess.run(
-        [sys.executable, *arguments],
+        # -P: as for the installed command, Python itself does not search the working folder.
+        [sys.executable, "-P", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(source), "VERNIER_CACHE": str(folder / "cache")},
         capture_output=True,
