@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -33,3 +34,22 @@ def test_files_that_are_named_elsewhere_on_the_page_exist() -> None:
     assert len(named) >= 4
     files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
     assert all(any(f"/{file}".endswith(f"/{each}") for file in files) for each in named)
+
+
+def test_nothing_that_only_unix_has_is_imported_by_name() -> None:
+    """Windows has no such modules and functions; what uses them asks for them first."""
+    modules = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+    functions = {"chown", "fchmod", "fork", "getloadavg", "getuid", "mkfifo", "statvfs"}
+    functions |= {"geteuid", "posix_fadvise", "sched_getaffinity"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named: set[str] = set()
+            if isinstance(node, ast.Import):
+                named = {each.name.partition(".")[0] for each in node.names} & modules
+            elif isinstance(node, ast.ImportFrom):
+                named = {(node.module or "").partition(".")[0]} & modules
+                if node.module == "os":
+                    named |= {each.name for each in node.names} & functions
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                named = {node.attr} & functions if node.value.id == "os" else set()
+            assert not named, f"{path.name}: {named}"
