@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+import vernier
 from benchmarks.report import Column, Table
 from benchmarks.timing import Timing
 
@@ -22,7 +23,7 @@ __all__ = ["QUIET", "Limits", "cores", "environment", "limit_contestants", "meas
 # Cores that others may keep busy while this process waits.
 QUIET = 0.1
 _WATCHED_SECONDS = 3.0
-_PACKAGES = ("vernier", "torch", "openvino", "onnxruntime", "numpy", "pyvips")
+_PACKAGES = ("torch", "openvino", "onnxruntime", "numpy", "pyvips")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -41,6 +42,7 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {
             "python": platform.python_version(),
+            "vernier": vernier.__version__,
             **{package: version(package) for package in _PACKAGES},
         },
     }
