@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import torch
 from torch.jit._recursive import concrete_type_store
 
 from vernier.engines.openvino import conversion
-from vernier.engines.openvino.conversion import convert
+from vernier.engines.openvino.conversion import ConversionError, convert
+from vernier.models.edsr import EDSR
 from vernier.zoo import create_model
 from vernier.zoo.networks import networks_of
 
@@ -99,6 +102,84 @@ def test_only_the_newest_are_kept(
         result(edsr(seed))
     assert len(list((tmp_path / "cache" / "graphs").glob("*.xml"))) == 2
     assert len(list((tmp_path / "cache" / "graphs").glob("*.bin"))) == 2
+
+
+def test_the_graph_that_was_not_used_for_longest_goes(
+    traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "_KEPT", 2)
+    graphs = tmp_path / "cache" / "graphs"
+    result(edsr(0))
+    (first,) = graphs.glob("*.xml")
+    result(edsr(1))
+    (second,) = set(graphs.glob("*.xml")) - {first}
+    for age, path in ((200, first), (100, second)):
+        os.utime(path, (time.time() - age,) * 2)
+    result(edsr(0))  # found again
+    result(edsr(2))
+    assert len(traced) == 3
+    assert first.exists()
+    assert not second.exists()
+
+
+def test_files_of_others_stay(
+    traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the folder of the graphs, and in one that is named for the cache by mistake."""
+    monkeypatch.setattr(conversion, "_KEPT", 1)
+    cache = tmp_path / "cache"
+    (cache / "graphs").mkdir(parents=True)
+    theirs = [
+        folder / f"{name}{suffix}"
+        for folder in (cache, cache / "graphs")
+        for name in ("model", "0123456789abcdef" * 4 + "-mine", "0123456789ABCDEF" * 4)
+        for suffix in (".xml", ".bin")
+    ]
+    for path in theirs:
+        path.write_text("theirs")
+        os.utime(path, (0, 0))
+    for seed in range(3):
+        result(edsr(seed))
+    assert [path.read_text() for path in theirs] == ["theirs"] * len(theirs)
+    assert len(list((cache / "graphs").glob("*.xml"))) == 3 + 1
+
+
+def test_a_conversion_that_fails_is_tried_once(
+    traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "_TOLERANCE", -1)
+    with pytest.raises(ConversionError, match="differs from torch"):
+        result(edsr())
+    assert len(traced) == 1
+    assert list((tmp_path / "cache" / "graphs").iterdir()) == []
+
+
+def test_networks_of_other_code_are_not_kept(traced: list[str], tmp_path: Path) -> None:
+    """Nothing of the fingerprint would tell that the code has changed."""
+
+    class Theirs(EDSR):
+        pass
+
+    torch.manual_seed(0)
+    for _ in range(2):
+        result(Theirs(scale=2, num_blocks=1, num_features=8).eval())
+    assert len(traced) == 2
+    assert not (tmp_path / "cache").exists()
+
+
+def test_two_processes_may_keep_the_same_graph_at_the_same_time(
+    traced: list[str], tmp_path: Path
+) -> None:
+    """What one writes over the other's is the same to the byte."""
+    graphs = tmp_path / "cache" / "graphs"
+    first = result(edsr())
+    (weights,) = graphs.glob("*.bin")
+    written = weights.read_bytes()
+    for path in graphs.iterdir():
+        path.unlink()
+    np.testing.assert_array_equal(result(edsr()), first)
+    assert len(traced) == 2
+    assert weights.read_bytes() == written
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
