@@ -83,6 +83,9 @@ def modules_after(code: str) -> set[str]:
         "import vernier.zoo.registry, vernier.zoo.cards",
         "from vernier.zoo import get_entry, list_models\nget_entry('sesr-m5').facts",
         "from vernier.zoo import available_scales, weights_path\navailable_scales('sesr-m5')",
+        "from vernier.zoo import load_card\nload_card('sesr-m5', 2).facts",
+        "from vernier.zoo import find_network\nfind_network('sesr-m5', 2).activation_bytes()",
+        "from vernier.zoo.own import parse_own\nparse_own('mine.net:Net@a.pth')",
         "from vernier.zoo.cards import read_weights\n"
         "try: read_weights('nowhere')\nexcept ValueError: pass\nimport safetensors.numpy",
     ],
