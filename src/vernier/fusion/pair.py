@@ -281,9 +281,12 @@ def _read_guide(
         source = str(guide)
         guide = _read_sharp(Path(guide), peak)
     if isinstance(guide, Picture):
-        pixels = guide.pixels[..., : guide.colour_channels]
-        note = f"{source or 'the guide'}: its transparency is left out"
-        return _picture_unit(pixels.transpose(2, 0, 1), peak), (note,) * guide.has_alpha
+        name = source or "the guide"
+        notes = guide.notes
+        if guide.has_alpha:
+            notes = (*notes, "its transparency is left out")
+        unit = _picture_unit(guide.bands.transpose(2, 0, 1), peak)
+        return unit, tuple(f"{name}: {note}" for note in notes)
     if isinstance(guide, Cube):
         if peak is not None:
             guide = _stated(guide, peak, None)

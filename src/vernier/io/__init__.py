@@ -1,12 +1,13 @@
 """Files in and out."""
 
+from vernier.io.picture_formats import PICTURE_SUFFIXES, WRITABLE_SUFFIXES
 from vernier.io.pictures import (
     DEFAULT_COMPRESSION,
     DEFAULT_MAX_PIXELS,
-    PICTURE_SUFFIXES,
     Picture,
     PictureError,
     encode_picture,
+    losses_in,
     picture_size,
     read_picture,
     write_picture,
@@ -16,9 +17,11 @@ __all__ = [
     "DEFAULT_COMPRESSION",
     "DEFAULT_MAX_PIXELS",
     "PICTURE_SUFFIXES",
+    "WRITABLE_SUFFIXES",
     "Picture",
     "PictureError",
     "encode_picture",
+    "losses_in",
     "picture_size",
     "read_picture",
     "write_picture",

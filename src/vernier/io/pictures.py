@@ -8,13 +8,15 @@ travels with the pixels, and that a failed write leaves nothing behind.
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import re
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ import pyvips
 
 from vernier.errors import InputError
 from vernier.io.exif import (
-    TiffStructure,
     add_metadata_to_tiff,
     exif_of_tiff,
     take_orientation,
@@ -31,22 +32,18 @@ from vernier.io.exif import (
 )
 from vernier.io.files import replacing, shown
 from vernier.io.iptc import RAW_PROFILE, iptc_records, iptc_resource, png_with_iptc
+from vernier.io.picture_formats import (
+    FORMATS,
+    WRITABLE_SUFFIXES,
+    PictureFormat,
+    format_of_suffix,
+    names_of,
+)
+from vernier.io.tiff_pages import mark_extra_band
+from vernier.io.tiff_samples import RAW_REASON, TiffError, open_tiff
 
 DEFAULT_MAX_PIXELS = 2**28
 DEFAULT_COMPRESSION = 2
-
-_WRITERS = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpe": "jpeg",
-    ".jfif": "jpeg",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".avif": "heif",
-}
-PICTURE_SUFFIXES = frozenset({*_WRITERS, ".gif", ".heic", ".heif"})
 
 # Contents decide, not the suffix. Loaders for documents, vector graphics and raw matrices are
 # left out on purpose: they are no photographs, and more code for a hostile file to reach.
@@ -56,9 +53,13 @@ _SIGNATURES = re.compile(
     rb"|(?P<heif>....ftyp(?:avi[fs]|hei[cfmsx]|hev[cx]|mif1|msf1))",
     re.DOTALL,
 )
-_DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
+_DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _PEAKS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])")
+# Raws that are no TIFF, or only nearly: Olympus, Panasonic, Fujifilm, Canon, Sigma, Minolta.
+_RAW_SIGNATURES = re.compile(
+    rb"IIR[OS]|MMOR|IIU\0|FUJIFILMCCD-RAW|II\x1a\0\0\0HEAPCCDR|....ftypcrx |FOVb|\0MRM", re.DOTALL
+)
 # pyvips decodes what libvips says as UTF-8, also where it quotes a file that is not.
 _VIPS_ERRORS = (pyvips.Error, UnicodeDecodeError)
 # Lines that name the path again, or that libvips' other worker threads add, or not, as they start
@@ -82,8 +83,8 @@ class Picture:
 
     Attributes:
         pixels: (H, W, C), uint8, uint16 or float32; C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and
-            alpha. Alpha is straight (not premultiplied). Floats are kept as the file gives them,
-            nominally in [0, 1].
+            alpha, or a band of its own in alpha's place. Alpha is straight (not premultiplied).
+            Floats are kept as the file gives them, nominally in [0, 1].
         icc_profile: the profile that says what the numbers mean, never applied to them; None
             where the file has none that fits the channels.
         metadata: "exif" (a TIFF structure, its orientation reset to 1), "xmp" (a packet, likewise)
@@ -91,7 +92,11 @@ class Picture:
         density: pixels per millimetre, horizontal and vertical; None where the file is silent.
         source_format: "png", "jpeg", "webp", "tiff", "gif" or "heif" (AVIF too); "" for a picture
             that comes from no file.
-        frames: how many frames or pages its file holds, of which this is the first.
+        frames: how many frames or pages its file holds, of which this is the first. Smaller copies
+            of a page are not counted.
+        has_extra_band: whether the last of 2 or 4 channels is a band of its own, such as near
+            infrared, and not alpha.
+        notes: what was recognised or changed while reading, for people.
 
     Raises:
         PictureError: pixels of another shape or type.
@@ -108,6 +113,8 @@ class Picture:
     source_format: str = ""
     density: tuple[float, float] | None = None
     frames: int = 1
+    has_extra_band: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -127,12 +134,17 @@ class Picture:
 
     @property
     def has_alpha(self) -> bool:
-        return self.pixels.shape[2] in (2, 4)
+        return self.pixels.shape[2] in (2, 4) and not self.has_extra_band
 
     @property
     def colour_channels(self) -> int:
-        """1 for gray, 3 for RGB; alpha is not counted."""
-        return int(self.pixels.shape[2]) - self.has_alpha
+        """1 for gray, 3 for RGB; alpha and a band of its own are not counted."""
+        return 1 if self.pixels.shape[2] < 3 else 3
+
+    @property
+    def bands(self) -> np.ndarray:
+        """The pixels (H, W, C) without alpha."""
+        return self.pixels[..., :-1] if self.has_alpha else self.pixels
 
     @property
     def peak(self) -> float:
@@ -169,28 +181,33 @@ def read_picture(
         ((64, 64, 3), 'png')
     """
     file = _file_of(source)
-    image, source_format = _open(file)
-    if image.width * image.height > max_pixels:
+    opened = _open(file)
+    if opened.width * opened.height > max_pixels:
         raise PictureError(
-            f"{_title(file)}: declares {image.width} x {image.height} pixels, more than the limit "
-            f"of {max_pixels}; if you trust the file, raise the limit with --max-pixels"
+            f"{_title(file)}: declares {opened.width} x {opened.height} pixels, more than the "
+            f"limit of {max_pixels}; if you trust the file, raise the limit with --max-pixels"
         )
-    orientation, metadata = _read_metadata(file, image, source_format)
+    orientation, metadata = _read_metadata(file, opened)
     try:
-        pixels = image.numpy().reshape(image.height, image.width, image.bands)
+        pixels = opened.decode()
     except _VIPS_ERRORS as error:
-        raise _damaged(file, source_format, error) from None
+        raise _damaged(file, opened.format, error) from None
+    except (TiffError, OSError) as error:
+        raise PictureError(f"{_title(file)}: {_reason(error)}") from None
+    image = opened.image
     # libvips says 1 where a file says nothing, and damaged files say anything.
     stated = image.xres != 1 and 0 < image.xres < 1e6 and 0 < image.yres < 1e6
     picture = Picture(
-        _turn_upright(pixels.astype(_DTYPES[image.format], copy=False), orientation),
+        _turn_upright(pixels, orientation),
         metadata=metadata,
-        source_format=source_format,
+        source_format=opened.format,
         density=(image.xres, image.yres) if stated else None,
-        frames=image.get_n_pages() if source_format != "png" else _png_frames(file),
+        frames=opened.frames,
+        has_extra_band=opened.has_extra_band,
+        notes=opened.notes,
     )
-    profile = _blob(image, "icc-profile-data")
-    return replace(picture, icc_profile=profile if _fits(profile, picture) else None)
+    fits = _fits(opened.profile, picture)
+    return replace(picture, icc_profile=opened.profile if fits else None)
 
 
 def picture_size(source: str | os.PathLike[str] | Content) -> tuple[int, int, int]:
@@ -203,10 +220,10 @@ def picture_size(source: str | os.PathLike[str] | Content) -> tuple[int, int, in
         PictureError: as `read_picture`, as far as the header tells.
     """
     file = _file_of(source)
-    image, source_format = _open(file)
-    orientation, _ = _read_metadata(file, image, source_format)
-    width, height = image.width, image.height
-    return (height, width, image.bands) if orientation >= 5 else (width, height, image.bands)
+    opened = _open(file)
+    orientation, _ = _read_metadata(file, opened)
+    width, height, bands = opened.width, opened.height, opened.bands
+    return (height, width, bands) if orientation >= 5 else (width, height, bands)
 
 
 def write_picture(
@@ -241,18 +258,22 @@ def write_picture(
         >>> write_picture(picture.with_pixels(255 - picture.pixels), "negative.png")
     """
     path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
+    target = format_of_suffix(path.suffix)
+    if target is None or not target.is_written:
         raise PictureError(
             f"{shown(path)}: cannot write {path.suffix or 'a file without suffix'}; "
-            f"choose one of {', '.join(sorted(_WRITERS))}"
+            f"choose one of {', '.join(sorted(WRITABLE_SUFFIXES))}"
         )
-    picture, image, options = _prepared(picture, writer, quality, compression)
+    writer = target.key
+    picture, image, options = _prepared(picture, target, quality, compression)
     exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
     with replacing(path, PictureError) as temporary:
         try:
             getattr(image, f"{writer}save")(os.fsencode(temporary), **options)
             if writer == "tiff":
+                if picture.has_extra_band:
+                    with temporary.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+                        mark_extra_band(data)
                 records = iptc_records(iptc) if iptc else None
                 add_metadata_to_tiff(temporary, exif, records, picture.width, picture.height)
             elif writer == "png" and iptc:
@@ -278,17 +299,22 @@ def encode_picture(
         PictureError: unknown format, or a size that it cannot hold.
     """
     name = suffix.lower().removeprefix(".")
-    writer = _WRITERS.get(f".{name}")
-    if writer is None:
+    target = format_of_suffix(f".{name}")
+    if target is None or not target.is_written:
         raise PictureError(
             f"cannot write {shown(suffix) or 'a format without name'}; "
-            f"choose one of {', '.join(sorted(_WRITERS))}"
+            f"choose one of {', '.join(sorted(WRITABLE_SUFFIXES))}"
         )
-    picture, image, options = _prepared(picture, writer, quality, compression)
+    writer = target.key
+    picture, image, options = _prepared(picture, target, quality, compression)
     exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
     try:
         content: bytes = getattr(image, f"{writer}save_buffer")(**options)
         if writer == "tiff":
+            if picture.has_extra_band:
+                patched = bytearray(content)
+                mark_extra_band(patched)
+                content = bytes(patched)
             records = iptc_records(iptc) if iptc else None
             content = tiff_with_metadata(content, exif, records, picture.width, picture.height)
         elif writer == "png" and iptc:
@@ -301,8 +327,31 @@ def encode_picture(
     return content
 
 
+def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
+    """What of a picture's pixels a format cannot hold, in sentences for people.
+
+    Args:
+        suffix: names the format, as in `write_picture`.
+    """
+    target = format_of_suffix(suffix)
+    if target is None:
+        return ()
+    losses = []
+    if picture.has_extra_band and not target.extra_band:
+        kept = names_of(each for each in FORMATS if each.extra_band)
+        losses.append(
+            f"the band beside the colours is left out, for {target.name} has no place for it; "
+            f"{kept} keeps it"
+        )
+    if picture.has_alpha and not target.alpha and (picture.pixels[..., -1] < picture.peak).any():
+        losses.append(
+            f"laid over white, for {target.name} has no transparency; PNG, WebP and TIFF do"
+        )
+    return tuple(losses)
+
+
 def _prepared(
-    picture: Picture, writer: str, quality: int, compression: int
+    picture: Picture, target: PictureFormat, quality: int, compression: int
 ) -> tuple[Picture, pyvips.Image, dict[str, Any]]:
     """The picture as a format can hold it, the same for libvips, and the options of its writer."""
     if not 1 <= quality <= 100 or not 0 <= compression <= 9:
@@ -310,10 +359,12 @@ def _prepared(
             f"quality {quality}, compression {compression}: "
             "quality goes from 1 to 100, compression from 0 to 9"
         )
-    if writer in ("jpeg", "webp"):
-        picture = picture.with_pixels(_to_integers(picture.pixels, np.uint8))
-    elif picture.pixels.dtype == np.float32 and writer != "tiff":
-        picture = picture.with_pixels(_to_integers(picture.pixels, np.uint16))
+    if picture.has_extra_band and not target.extra_band:
+        colours = np.ascontiguousarray(picture.pixels[..., :-1])
+        picture = replace(picture, pixels=colours, has_extra_band=False)
+    if picture.pixels.dtype not in target.dtypes:
+        picture = picture.with_pixels(_to_integers(picture.pixels, target.dtypes[-1].type))
+    writer = target.key
     image = _to_vips(picture, writer)
     options: dict[str, Any] = {}
     match writer:
@@ -365,78 +416,114 @@ def _head(file: Path | bytes) -> bytes:
     raise PictureError(f"{_title(file)}: is a folder or a device; give a picture file")
 
 
-def _open(file: Path | bytes) -> tuple[pyvips.Image, str]:
-    """The file as a lazy image with 1 to 4 gray or RGB channels, and its format."""
+@dataclass(frozen=True)
+class _Opened:
+    """A picture file of which only the header was read.
+
+    Attributes:
+        image: libvips' view of it, for the metadata.
+        bands: 1 to 4, as `Picture` has them.
+        decode: reads the pixels (H, W, C).
+        profile: that the pixels are in, whether it fits them or not.
+    """
+
+    format: str
+    image: pyvips.Image
+    width: int
+    height: int
+    bands: int
+    decode: Callable[[], np.ndarray]
+    profile: bytes | None = None
+    frames: int = 1
+    has_extra_band: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def _open(file: Path | bytes) -> _Opened:
+    """The file's header, and how to read the rest."""
     head = _head(file)
     if not head:
         raise PictureError(f"{_title(file)}: the file is empty; get a fresh copy")
+    if _RAW_SIGNATURES.match(head):
+        raise _raw(file)
     signature = _SIGNATURES.match(head)
     if signature is None or signature.lastgroup is None:
         raise PictureError(
-            f"{_title(file)}: is no PNG, JPEG, WebP, TIFF, GIF, AVIF or HEIF file; "
+            f"{_title(file)}: is no {names_of()} file; "
             "convert it to one of these, or get a fresh copy if it should be one"
         )
     source_format = signature.lastgroup
-    # Without revalidation, libvips answers from its cache after the file has changed.
-    options = {"access": "sequential", "fail_on": "error", "revalidate": True}
     try:
-        try:
-            if isinstance(file, bytes):
-                image = getattr(pyvips.Image, f"{source_format}load_buffer")(file, **options)
-            else:
-                load = getattr(pyvips.Image, f"{source_format}load")
-                image = load(os.fsencode(file), **options)
-        except _VIPS_ERRORS:
-            if source_format != "tiff" or (image := _open_8bit_lab(file)) is None:
-                raise
-        image = _to_gray_or_rgb(image)
+        if source_format == "tiff":
+            return _opened_tiff(file)
+        image = _to_gray_or_rgb(_load(file, source_format))
     except _VIPS_ERRORS as error:
         raise _damaged(file, source_format, error) from None
     if image.bands > 4 or image.format not in _DTYPES:
-        raise PictureError(
-            f"{_title(file)}: has {image.bands} channels of type {image.format}; "
-            "convert it to gray or RGB, with or without alpha, in 8-bit, 16-bit or float"
-        )
-    return image, source_format
+        raise _no_picture(file, image.bands, image.format)
+    frames = _png_frames(file) if source_format == "png" else image.get_n_pages()
+    return _of_image(image, source_format, frames)
+
+
+def _of_image(image: pyvips.Image, source_format: str, frames: int) -> _Opened:
+    def decode() -> np.ndarray:
+        pixels: np.ndarray = image.numpy().reshape(image.height, image.width, image.bands)
+        return pixels.astype(_DTYPES[image.format], copy=False)
+
+    size = image.width, image.height, image.bands
+    profile = _blob(image, "icc-profile-data")
+    return _Opened(source_format, image, *size, decode, profile, frames)
 
 
 def _to_gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
-    if image.interpretation not in ("cmyk", "lab", "labs"):
+    if image.interpretation != "cmyk":
         return image
-    depth = 8 if image.format == "uchar" else 16
-    if image.interpretation == "cmyk":
-        image = image.icc_import(embedded=True, input_profile="cmyk", intent="relative")
-    return image.icc_export(output_profile="srgb", depth=depth, intent="relative")
+    image = image.icc_import(embedded=True, input_profile="cmyk", intent="relative")
+    return image.icc_export(output_profile="srgb", depth=8, intent="relative")
 
 
-def _open_8bit_lab(file: Path | bytes) -> pyvips.Image | None:
-    """An 8-bit CIELab TIFF, which libvips refuses, in sRGB; None for any other file.
+def _load(file: Path | bytes, source_format: str, **more: Any) -> pyvips.Image:
+    """Opened by libvips: the header is read."""
+    # Without revalidation, libvips answers from its cache after the file has changed.
+    options = {"access": "sequential", "fail_on": "error", "revalidate": True, **more}
+    if isinstance(file, bytes):
+        return getattr(pyvips.Image, f"{source_format}load_buffer")(file, **options)
+    return getattr(pyvips.Image, f"{source_format}load")(os.fsencode(file), **options)
 
-    Relabelled as RGB it can be decoded; the bytes are then L in [0, 255] for [0, 100] and signed
-    a, b (TIFF 6.0, section 23).
-    """
-    rgb, cielab = 2, 8
-    data = bytearray(file if isinstance(file, bytes) else file.read_bytes())
+
+def _opened_tiff(file: Path | bytes) -> _Opened:
     try:
-        tiff = TiffStructure.parse(data)
-        photometric = tiff.short_value(0x0106)
-        if struct.unpack_from(tiff.order + "H", data, photometric)[0] != cielab:
-            return None
-        struct.pack_into(tiff.order + "H", data, photometric, rgb)
-    except (KeyError, struct.error):
-        return None
-    image = pyvips.Image.tiffload_buffer(bytes(data), access="sequential", fail_on="error")
-    if image.format != "uchar" or image.bands != 3:
-        return None
-    signed = image[1:3].copy(format="char")
-    lab = (image[0] * (100 / 255)).bandjoin(signed).copy(interpretation="lab")
-    return lab.icc_export(output_profile="srgb", depth=8, intent="relative")
+        found = open_tiff(file, partial(_load, source_format="tiff"))
+    except TiffError as error:
+        raise PictureError(f"{_title(file)}: {error}") from None
+    return _Opened(
+        "tiff",
+        found.image,
+        found.width,
+        found.height,
+        found.bands,
+        found.decode,
+        found.profile,
+        found.frames,
+        found.has_extra_band,
+        found.notes,
+    )
 
 
-def _read_metadata(
-    file: Path | bytes, image: pyvips.Image, source_format: str
-) -> tuple[int, dict[str, bytes]]:
+def _raw(file: Path | bytes) -> PictureError:
+    return PictureError(f"{_title(file)}: {RAW_REASON}")
+
+
+def _no_picture(file: Path | bytes, bands: int, kind: str) -> PictureError:
+    return PictureError(
+        f"{_title(file)}: has {bands} channels of type {kind}; "
+        "convert it to gray or RGB, with or without alpha, in 8-bit, 16-bit or float"
+    )
+
+
+def _read_metadata(file: Path | bytes, opened: _Opened) -> tuple[int, dict[str, bytes]]:
     """The orientation that the pixels still need (1 to 8), and blocks that no longer ask for it."""
+    image, source_format = opened.image, opened.format
     noted: list[int | None] = []
     if source_format == "heif":
         noted.append(1)

@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Literal
 
 from vernier.engines import EngineName, Precision
 from vernier.errors import InputError, VernierError
-from vernier.io import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, Picture, read_picture, write_picture
+from vernier.io import (
+    DEFAULT_MAX_PIXELS,
+    PICTURE_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    Picture,
+    read_picture,
+    write_picture,
+)
 from vernier.io.files import check_target, make_folder, protect, reason_of, visible_files
 from vernier.progress import Progress
 from vernier.upscaling.pipeline import Finished, run_pipeline
-from vernier.upscaling.upscaler import TileSize, Upscaled, Upscaler
+from vernier.upscaling.upscaler import TileSize, Upscaled, Upscaler, losses_of
 from vernier.zoo.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -24,10 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Outcome", "Plan", "UpscaledFiles", "plan_jobs", "run_jobs", "upscale_files"]
 
-# Formats that are read, but not written: these become PNG.
-_READ_ONLY = frozenset({".gif", ".heic", ".heif"})
-_WRITABLE = PICTURE_SUFFIXES - _READ_ONLY
-_WITHOUT_ALPHA = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+_CHOICE = ", ".join(sorted(WRITABLE_SUFFIXES))
 # Progress counts every picture as so many parts.
 _PARTS = 100
 
@@ -147,8 +151,10 @@ def plan_jobs(
     """
     if not inputs:
         raise InputError("nothing to upscale: name a picture file or a folder")
-    if suffix is not None and suffix not in _WRITABLE:
-        raise InputError(f"cannot write {suffix}; choose one of {', '.join(sorted(_WRITABLE))}")
+    if suffix is not None and suffix not in WRITABLE_SUFFIXES:
+        raise InputError(
+            f"cannot write {suffix}; choose one of {', '.join(sorted(WRITABLE_SUFFIXES))}"
+        )
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
@@ -176,10 +182,8 @@ def plan_jobs(
 
 
 def _single(source: Path, target: Path, suffix: str | None) -> Job:
-    if target.suffix.lower() not in _WRITABLE:
-        raise InputError(
-            f"{target}: cannot write {target.suffix}; choose one of {', '.join(sorted(_WRITABLE))}"
-        )
+    if target.suffix.lower() not in WRITABLE_SUFFIXES:
+        raise InputError(f"{target}: cannot write {target.suffix}; choose one of {_CHOICE}")
     if suffix is not None and target.suffix.lower() != suffix:
         raise InputError(f"{target} does not end in {suffix}: leave one of the two out")
     check_target(target)
@@ -211,7 +215,7 @@ def _pictures(path: Path, output: Path, recursive: bool) -> tuple[list[tuple[Pat
 
 def _renamed(relative: Path, suffix: str | None) -> Path:
     if suffix is None:
-        suffix = relative.suffix if relative.suffix.lower() in _WRITABLE else ".png"
+        suffix = relative.suffix if relative.suffix.lower() in WRITABLE_SUFFIXES else ".png"
     return relative.with_suffix(suffix)
 
 
@@ -348,7 +352,7 @@ def _write(job: Job, result: Upscaled, start: float, quality: int) -> Outcome:
         result.precision,
         time.perf_counter() - start,
         notes=result.notes,
-        losses=_losses(picture, job.target),
+        losses=losses_of(picture, job.target),
     )
 
 
@@ -365,16 +369,6 @@ def _outcome(finished: Finished[Job, Outcome]) -> Outcome:
         told.__cause__ = error
         error = told
     return Outcome(job, error=error)
-
-
-def _losses(picture: Picture, target: Path) -> tuple[str, ...]:
-    losses = []
-    if picture.frames > 1:
-        losses.append("of several frames or pages only the first is upscaled")
-    without_alpha = picture.has_alpha and target.suffix.lower() in _WITHOUT_ALPHA
-    if without_alpha and (picture.pixels[..., -1] < picture.peak).any():
-        losses.append("laid over white, for JPEG has no transparency; PNG, WebP and TIFF do")
-    return tuple(losses)
 
 
 def _counted(count: int, what: str) -> str:

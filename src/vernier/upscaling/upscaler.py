@@ -24,7 +24,7 @@ from vernier.engines.tiles import (
 )
 from vernier.errors import InputError
 from vernier.imaging.bicubic import resize_pixels, resized_length, to_pixels
-from vernier.io import Picture, read_picture, write_picture
+from vernier.io import Picture, losses_in, read_picture, write_picture
 from vernier.io.files import protect, reason_of
 from vernier.progress import Progress
 from vernier.upscaling.alpha import bleed
@@ -38,7 +38,7 @@ from vernier.zoo.registry import DEFAULT_MODEL
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Upscaled", "Upscaler", "plan_scales", "upscale"]
+__all__ = ["Upscaled", "Upscaler", "losses_of", "plan_scales", "upscale"]
 
 TileSize = int | Literal["auto"] | None
 
@@ -86,7 +86,8 @@ class Upscaler:
 
     Luma models work on BT.601 Y and carry chroma by MATLAB's bicubic; gray pictures run on their
     own values. Alpha is upscaled by bicubic, after the visible colours have been spread under
-    the transparent pixels. Size, depth, profile and metadata are kept.
+    the transparent pixels; a fourth band that is no alpha is upscaled as a gray picture. Size,
+    depth, profile and metadata are kept.
 
     Args:
         model: a registry name, a weight file, or a module with ``scale`` and ``colour``.
@@ -176,7 +177,7 @@ class Upscaler:
         Raises:
             InputError: see `upscale_array`.
         """
-        pixels, is_approximate = self._upscale(picture.pixels, progress)
+        pixels, is_approximate = self._upscale_picture(picture, progress)
         notes = [self._note] if self._note else []
         if is_approximate:
             notes.append(
@@ -186,6 +187,16 @@ class Upscaler:
             )
         precision = self._stages[0].engine.precision(picture.pixels.dtype)
         return Upscaled(picture.with_pixels(pixels), tuple(notes), precision)
+
+    def _upscale_picture(
+        self, picture: Picture, progress: Progress | None
+    ) -> tuple[NDArray[Any], bool]:
+        if not picture.has_extra_band:
+            return self._upscale(picture.pixels, progress)
+        # Such as near infrared: a gray picture of its own, which says nothing of the colours.
+        colour, is_approximate = self._upscale(picture.pixels[..., :-1], progress)
+        band, in_parts = self._upscale(picture.pixels[..., -1:], progress)
+        return np.concatenate([colour, band], 2), is_approximate or in_parts
 
     def upscale_array(
         self, pixels: NDArray[Any], *, progress: Progress | None = None
@@ -403,4 +414,19 @@ def upscale(
     result = upscaler.upscale(source)
     if output is not None:
         write_picture(result.picture, Path(output))
-    return result
+    losses = losses_of(result.picture, output)
+    return replace(result, notes=(*result.notes, *losses))
+
+
+def losses_of(picture: Picture, output: str | Path | None = None) -> tuple[str, ...]:
+    """What of the file that was read is not in the upscaled picture, or in the file written of it.
+
+    Args:
+        output: the file written; None if none was.
+    """
+    losses = list(picture.notes)
+    if picture.frames > 1:
+        losses.append("of several frames or pages only the first is upscaled")
+    if output is not None:
+        losses += losses_in(picture, Path(output).suffix)
+    return tuple(losses)
