@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from vernier.engines.tiles import SMALLEST_TILE, in_smaller_tiles
 from vernier.errors import InputError
+from vernier.upscaling import Upscaler, upscaler
+from vernier.upscaling.pixels.pytorch import TorchPixels
 
 # A picture run whole, which the limit does not allow; then again without a limit.
 _LIMITED = """
@@ -82,6 +85,59 @@ def test_too_little_memory_for_anything_is_one_line(engine: str) -> None:
     assert said.startswith("one line: ")
     assert said.count("\n") == 1
     assert "memory" in said
+
+
+@pytest.mark.parametrize("step", ["_tensor", "_matrix"])
+def test_torch_may_run_out_of_memory_beside_the_network_too(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, sizes = getattr(TorchPixels, step), []
+
+    def scarce(engine: TorchPixels, *arguments: Any) -> Any:
+        size = max(max(a.shape) for a in arguments)
+        sizes.append(size)
+        if size > 160:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(engine, *arguments)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (140, 260, 3), dtype=np.uint8)
+    made = Upscaler("sesr-m5", engine="torch", tile=None)
+    whole = made.upscale_array(pixels)
+    monkeypatch.setattr(TorchPixels, step, scarce)
+    if step == "_tensor":
+        np.testing.assert_array_equal(made.upscale_array(pixels), whole)
+        assert max(sizes) > 160
+    else:  # It sees the larger picture too, of which no window is small enough.
+        with pytest.raises(InputError, match="out of memory even in tiles: CUDA out of memory"):
+            made.upscale_array(pixels)
+
+
+def test_tiles_are_planned_by_the_memory_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def available(device: str = "cpu") -> int:
+        asked.append(device)
+        return 2**40 if device == "cpu" else 2**22
+
+    class Card:
+        name = device = "cuda:1"
+
+        def precision(self, _: Any) -> str:
+            return "fp32"
+
+        def bytes_per_pixel(self, _: int) -> float:
+            return 1000.0
+
+        def run(self, pixels: Any, dtype: Any) -> Any:
+            windows.append(pixels.shape)
+            return pixels.repeat(2, 0).repeat(2, 1).astype(dtype)
+
+    windows: list[tuple[int, ...]] = []
+    monkeypatch.setattr(upscaler, "available_memory", available)
+    monkeypatch.setattr(upscaler, "create_pixel_engine", lambda *_: Card())
+    Upscaler("sesr-m5").upscale_array(np.zeros((300, 300, 3), np.uint8))
+    assert "cuda:1" in asked
+    assert len(windows) > 1
 
 
 def test_tiles_get_smaller_until_the_memory_suffices() -> None:
