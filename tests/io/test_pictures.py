@@ -35,6 +35,7 @@ from vernier.io import (
     read_picture,
     write_picture,
 )
+from vernier.io.xmp import fitted_xmp
 
 # What is refused, and a word from the one line that says so.
 REFUSED = {
@@ -261,6 +262,7 @@ def test_tricky_files_survive_a_round_trip(tricky: dict[Path, str], tmp_path: Pa
         if key(path) in REFUSED:
             continue
         before = read_picture(path)
+        xmp = before.metadata.get("xmp", b"")
         for suffix in (".png", ".tif"):
             write_picture(before, tmp_path / f"out{suffix}")
             after = read_picture(tmp_path / f"out{suffix}")
@@ -268,7 +270,7 @@ def test_tricky_files_survive_a_round_trip(tricky: dict[Path, str], tmp_path: Pa
                 np.array_equal(before.pixels, after.pixels)
                 and before.pixels.dtype == after.pixels.dtype
                 and before.icc_profile == after.icc_profile
-                and before.metadata.get("xmp") == after.metadata.get("xmp")
+                and after.metadata.get("xmp", b"") == fitted_xmp(xmp, before.width, before.height)
             ):
                 wrong[key(path), suffix] = after
     assert not wrong

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +23,40 @@ __all__ = [
     "TiffStructure",
     "add_metadata_to_tiff",
     "exif_of_tiff",
+    "fitted_exif",
     "packed",
+    "tags_of_tiff",
     "take_orientation",
     "tiff_with_metadata",
+    "without_thumbnail",
 ]
 
-_ORIENTATION, _IPTC = 0x0112, 0x83BB
+_WIDTH, _HEIGHT, _ORIENTATION, _IPTC = 0x0100, 0x0101, 0x0112, 0x83BB
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT = 0x011A, 0x011B, 0x0128
+_NO_UNIT, _INCHES, _CENTIMETRES = 1, 2, 3
 _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+_RESOLUTION = frozenset({_X_RESOLUTION, _Y_RESOLUTION, _UNIT})
 # What a first directory tells of the picture, and not of how its pixels are stored: names,
-# description, camera, software, date, artist, copyright, rating, and what Windows adds.
-_ABOUT = {0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, 0x4746, 0x4749}
-_ABOUT |= {*range(0x9C9B, 0x9CA0), _EXIF, _GPS}
+# description, camera, software, date, artist, copyright, rating, resolution, what Windows adds,
+# settings of printers, and what TIFF/EP and DNG add on the camera.
+_ABOUT = {0x000B, 0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}
+_ABOUT |= {*range(0x4746, 0x474A), *range(0x9C9B, 0x9CA0), *_RESOLUTION, _EXIF, _GPS}
+_ABOUT |= {0x882A, 0x9211, 0x9216, 0xC4A5, 0xC614, 0xC62F, 0xC68B, *range(0xA430, 0xA43D)}
+# Of an EXIF block more is taken: all but what says how a TIFF file's own pixels are stored, and
+# blocks that are carried by themselves.
+_STORAGE = frozenset(
+    {
+        *(*range(0x00FE, 0x010D), *range(0x0111, 0x011A), *range(0x011C, 0x0129), 0x012D, 0x013D),
+        *(0x013E, 0x013F, *range(0x0140, 0x0160), *range(0x0200, 0x0215), 0x02BC, 0x015B),
+        *(0x828D, 0x828E, 0x83BB, 0x8649, 0x8773, *_RESOLUTION, _ORIENTATION),
+        *(33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844),
+    }
+)
 # Bytes of a value of each type, and of the numbers that it is made of: a fraction has two.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
 _NUMBER_SIZES = _SIZES | {5: 4, 10: 4}
-_LONG, _UNDEFINED, _LONG8 = 4, 7, 16
+_SHORT, _LONG, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 5, 7, 16
 # JPEG has room for no more; larger values (the tables of microscopes) are no EXIF.
 _LONGEST = 65535
 # All values together: what files of a few kB may not grow to by telling of the same bytes often.
@@ -81,12 +99,15 @@ class TiffStructure:
         """Where each tag's entry is in the directory at ``start``, and where they end."""
         number, size = ("Q", 20) if self.big else ("H", 12)
         (count,) = struct.unpack_from(self.order + number, self.data, start)
+        return dict(self.all_entries(start)), start + struct.calcsize(number) + count * size
+
+    def all_entries(self, start: int) -> Iterator[tuple[int, int]]:
+        """Each tag with its entry's place, also of tags that a damaged directory has twice."""
+        number, size = ("Q", 20) if self.big else ("H", 12)
+        (count,) = struct.unpack_from(self.order + number, self.data, start)
         first = start + struct.calcsize(number)
-        end = first + count * size
-        return {
-            struct.unpack_from(self.order + "H", self.data, at)[0]: at
-            for at in range(first, end, size)
-        }, end
+        for at in range(first, first + count * size, size):
+            yield struct.unpack_from(self.order + "H", self.data, at)[0], at
 
     def short_value(self, tag: int) -> int:
         """Where the value of a tag of the first directory is, if it is not longer than 4 bytes."""
@@ -140,17 +161,122 @@ def take_orientation(exif: bytes) -> tuple[int | None, bytes]:
     The embedded thumbnail is turned like the pixels were, so it goes with the orientation.
     """
     patched = bytearray(exif)
+    found = []
     try:
         tiff = TiffStructure.parse(patched)
-        place = tiff.short_value(_ORIENTATION)
-        (orientation,) = struct.unpack_from(tiff.order + "H", patched, place)
-        if orientation not in range(2, 9):
-            return 1, exif
-        struct.pack_into(tiff.order + "H", patched, place, 1)
-        struct.pack_into(tiff.order + "I", patched, tiff.entries(tiff.start)[1], 0)
+        for tag, at in tiff.all_entries(tiff.start):
+            if tag == _ORIENTATION:
+                found.append(_whole_number(tiff, at))
+                struct.pack_into(tiff.order + "HIHH", patched, at + 2, _SHORT, 1, 1, 0)
+        if not found:
+            return None, exif
+        # Of several, readers take the first or the last; none must be left.
+        orientation = next((each for each in found if each in range(2, 9)), 1)
+        if orientation == 1:
+            return 1, exif if found == [1] else bytes(patched)
+        return orientation, without_thumbnail(bytes(patched))
     except DAMAGE:
         return None, exif
-    return orientation, bytes(patched)
+
+
+def without_thumbnail(exif: bytes) -> bytes:
+    """An EXIF block without its embedded thumbnail, whose bytes go where nothing follows them."""
+    patched = bytearray(exif)
+    try:
+        tiff = TiffStructure.parse(patched)
+        pointer = tiff.entries(tiff.start)[1]
+        (thumbnail,) = struct.unpack_from(tiff.order + "I", patched, pointer)
+        struct.pack_into(tiff.order + "I", patched, pointer, 0)
+        end = _end_of_values(tiff, tiff.start, set())
+    except DAMAGE:
+        return exif
+    return bytes(patched[:end] if end <= thumbnail else patched)
+
+
+def fitted_exif(
+    exif: bytes, width: int, height: int, density: tuple[float, float] | None = None
+) -> bytes:
+    """An EXIF block that is told the size of its picture; all else stays, byte for byte.
+
+    Nothing moves, for makers' notes hold offsets that nobody else knows of.
+
+    Args:
+        width, height: for the tags of the size, where there are any.
+        density: pixels per millimetre, for the tags of the resolution, where there are any that
+            say something else; None leaves them.
+    """
+    patched = bytearray(exif)
+    with suppress(*DAMAGE):
+        tiff = TiffStructure.parse(patched)
+        main = tiff.entries(tiff.start)[0]
+        _set_numbers(tiff, patched, main, {_WIDTH: width, _HEIGHT: height})
+        if density:
+            _set_density(tiff, patched, main, density)
+        if _EXIF in main:
+            (start,) = struct.unpack_from(tiff.order + "I", patched, main[_EXIF] + 8)
+            sizes = {_PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
+            _set_numbers(tiff, patched, tiff.entries(start)[0], sizes)
+    return bytes(patched)
+
+
+def _set_numbers(
+    tiff: TiffStructure, patched: bytearray, entries: dict[int, int], numbers: dict[int, int]
+) -> None:
+    for tag, number in numbers.items():
+        if tag in entries:
+            struct.pack_into(tiff.order + "HII", patched, entries[tag] + 2, _LONG, 1, number)
+
+
+def _set_density(
+    tiff: TiffStructure,
+    patched: bytearray,
+    entries: dict[int, int],
+    density: tuple[float, float],
+) -> None:
+    """Write both resolutions and their unit, unless they say the same but for rounding."""
+    if not {_X_RESOLUTION, _Y_RESOLUTION} <= entries.keys():
+        return
+    places, stated = [], []
+    unit = _whole_number(tiff, entries[_UNIT]) if _UNIT in entries else _INCHES
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        kind, count, place = struct.unpack_from(tiff.order + "HII", patched, entries[tag] + 2)
+        if (kind, count) != (_RATIONAL, 1):
+            return
+        numerator, denominator = struct.unpack_from(tiff.order + "II", patched, place)
+        places.append(place)
+        millimetres = 10 if unit == _CENTIMETRES else 25.4
+        stated.append(numerator / denominator / millimetres if denominator else 0)
+    if all(abs(a - b) <= 0.005 * b for a, b in zip(stated, density)):
+        return
+    for place, each in zip(places, density):
+        struct.pack_into(tiff.order + "II", patched, place, round(each * 25400), 1000)
+    if _UNIT in entries:
+        struct.pack_into(tiff.order + "HIHH", patched, entries[_UNIT] + 2, _SHORT, 1, _INCHES, 0)
+
+
+def _whole_number(tiff: TiffStructure, at: int) -> int:
+    """The number of an entry that has one, whatever type a writer took for it; 0 for others."""
+    kind, count = struct.unpack_from(tiff.order + "HI", tiff.data, at + 2)
+    form = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}.get(kind)
+    if form is None or count < 1:
+        return 0
+    return int(struct.unpack_from(tiff.order + form, tiff.data, at + 8)[0])
+
+
+def _end_of_values(tiff: TiffStructure, start: int, seen: set[int]) -> int:
+    """Where a directory, its values and the directories in it end."""
+    seen.add(start)
+    entries, end = tiff.entries(start)
+    end += 4
+    for tag, at in entries.items():
+        kind, count, offset = struct.unpack_from(tiff.order + "HII", tiff.data, at + 2)
+        if tag in (_EXIF, _GPS, _INTEROPERABILITY):
+            if offset not in seen:
+                with suppress(*DAMAGE):
+                    end = max(end, _end_of_values(tiff, offset, seen))
+        elif (size := count * _SIZES.get(kind, 0)) > 4:
+            end = max(end, offset + size)
+    return end
 
 
 def exif_of_tiff(file: Path | bytes) -> bytes | None:
@@ -162,29 +288,48 @@ def exif_of_tiff(file: Path | bytes) -> bytes | None:
     Returns:
         None where the file tells nothing, or nothing that can be understood.
     """
+    return tags_of_tiff(file, _ABOUT)
+
+
+def tags_of_tiff(file: Path | bytes, tags: Collection[int]) -> bytes | None:
+    """Some tags of a TIFF file's first picture, as a TIFF structure of their own.
+
+    Args:
+        file: its path, or the file itself.
+
+    Returns:
+        None where the file has none of them, or is not understood.
+    """
     try:
         if isinstance(file, bytes):
-            return _exif_of(file)
+            return _tags_of(file, tags)
         with (
             file.open("rb") as opened,
             mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            return _exif_of(data)
+            return _tags_of(data, tags)
     except (OSError, *DAMAGE):
         return None
 
 
-def _exif_of(data: bytes | mmap.mmap) -> bytes | None:
+def _tags_of(data: bytes | mmap.mmap, tags: Collection[int]) -> bytes | None:
     tiff = TiffStructure.parse(data)
-    about = tiff.fields(tiff.start, _ABOUT)
-    if not about:
+    found = tiff.fields(tiff.start, tags)
+    if not found.keys() - _RESOLUTION:
         return None
     head = struct.pack(tiff.order + "2sHI", b"II" if tiff.order == "<" else b"MM", 42, 8)
-    return head + packed(about, tiff.order, big=False, start=8)
+    return head + packed(found, tiff.order, big=False, start=8)
 
 
 def add_metadata_to_tiff(
-    path: Path, exif: bytes | None, iptc: bytes | None, width: int, height: int
+    path: Path,
+    exif: bytes | None,
+    iptc: bytes | None,
+    width: int,
+    height: int,
+    *,
+    more: bytes | None = None,
+    has_density: bool = True,
 ) -> None:
     """Put an EXIF block and IPTC records into a TIFF file that holds one picture.
 
@@ -194,13 +339,16 @@ def add_metadata_to_tiff(
     Args:
         path: a TIFF or BigTIFF file; its directory is written anew, behind all that is there.
         width, height: of the file's picture, for EXIF's own tags of them.
+        more: tags for the first directory as they are, as a TIFF structure of their own.
+        has_density: whether the resolution in the file is one; else it becomes the shape of its
+            pixels, without a unit.
 
     Raises:
         OSError: the file cannot be written.
     """
     with path.open("r+b") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            added = _added_to_tiff(data, exif, iptc, width, height)
+            added = _added_to_tiff(data, exif, iptc, width, height, more, has_density)
         if added is not None:
             file.seek(0, 2)
             file.write(added.end)
@@ -209,10 +357,17 @@ def add_metadata_to_tiff(
 
 
 def tiff_with_metadata(
-    data: bytes, exif: bytes | None, iptc: bytes | None, width: int, height: int
+    data: bytes,
+    exif: bytes | None,
+    iptc: bytes | None,
+    width: int,
+    height: int,
+    *,
+    more: bytes | None = None,
+    has_density: bool = True,
 ) -> bytes:
     """A TIFF file in memory, with what `add_metadata_to_tiff` puts into one on the disk."""
-    added = _added_to_tiff(data, exif, iptc, width, height)
+    added = _added_to_tiff(data, exif, iptc, width, height, more, has_density)
     if added is None:
         return data
     behind = data[added.at + len(added.pointer) :]
@@ -228,7 +383,13 @@ class _Added(NamedTuple):
 
 
 def _added_to_tiff(
-    data: bytes | mmap.mmap, exif: bytes | None, iptc: bytes | None, width: int, height: int
+    data: bytes | mmap.mmap,
+    exif: bytes | None,
+    iptc: bytes | None,
+    width: int,
+    height: int,
+    more: bytes | None,
+    has_density: bool,
 ) -> _Added | None:
     tiff = TiffStructure.parse(data)
     form, offset, room = ("HQ8s", "Q", 8) if tiff.big else ("HI4s", "I", 4)
@@ -244,6 +405,12 @@ def _added_to_tiff(
                 camera[tag] = _LONG, 1, struct.pack(tiff.order + "I", pixels)
     if iptc:
         added[_IPTC] = _UNDEFINED, len(iptc), iptc
+    if more:
+        added |= _all_of(more, tiff.order)
+    if not has_density:
+        one = struct.pack(tiff.order + "II", 1, 1)
+        added[_X_RESOLUTION] = added[_Y_RESOLUTION] = _RATIONAL, 1, one
+        added[_UNIT] = _SHORT, 1, struct.pack(tiff.order + "H", _NO_UNIT)
     if not added:
         return None
     gap = bytes(len(data) % 2)
@@ -254,12 +421,16 @@ def _added_to_tiff(
 
 def _about(exif: bytes, order: str) -> Directory:
     """What an EXIF block tells of a picture, values in byte order ``order``."""
+    return {tag: field for tag, field in _all_of(exif, order).items() if tag not in _STORAGE}
+
+
+def _all_of(block: bytes, order: str) -> Directory:
     try:
-        block = TiffStructure.parse(exif)
-        about = block.fields(block.start, _ABOUT)
+        tiff = TiffStructure.parse(block)
+        fields = tiff.fields(tiff.start)
     except DAMAGE:
         return {}
-    return about if block.order == order else _swapped(about)
+    return fields if tiff.order == order else _swapped(fields)
 
 
 def packed(directory: Directory, order: str, *, big: bool, start: int) -> bytes:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import struct
 import zlib
 
-__all__ = ["RAW_PROFILE", "iptc_records", "iptc_resource", "png_with_iptc"]
+__all__ = ["RAW_PROFILE", "iptc_chunk", "iptc_records", "iptc_resource"]
 
 RAW_PROFILE = "Raw profile type "
 """What the keyword of such text begins with; the kind of block follows."""
 
 _RESOURCE = b"8BIM"
 _IPTC = 0x0404
-# Signature and IHDR (PNG, sections 5.2 and 11.2.1).
-_PNG_HEADER = 8 + 25
 
 
 def iptc_records(resources: bytes) -> bytes | None:
@@ -41,11 +39,9 @@ def iptc_resource(records: bytes) -> bytes:
     return header + records + bytes(len(records) % 2)
 
 
-def png_with_iptc(png: bytes, resources: bytes) -> bytes:
-    """A PNG file with image resources in it, as compressed text before the pixels."""
+def iptc_chunk(resources: bytes) -> tuple[bytes, bytes]:
+    """Image resources as a PNG's chunk of compressed text: its name and body."""
     digits = resources.hex()
     lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
     text = "\n".join(["", "iptc", f"{len(resources):8}", *lines, ""])
-    body = f"zTXt{RAW_PROFILE}iptc\0\0".encode() + zlib.compress(text.encode())
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:_PNG_HEADER] + chunk + png[_PNG_HEADER:]
+    return b"zTXt", f"{RAW_PROFILE}iptc\0\0".encode() + zlib.compress(text.encode())

@@ -7,31 +7,36 @@ travels with the pixels, and that a failed write leaves nothing behind.
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import re
 import stat
-import struct
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyvips
 
 from vernier.errors import InputError
 from vernier.io.exif import (
-    add_metadata_to_tiff,
     exif_of_tiff,
     take_orientation,
-    tiff_with_metadata,
 )
 from vernier.io.files import replacing, shown
-from vernier.io.iptc import RAW_PROFILE, iptc_records, iptc_resource, png_with_iptc
+from vernier.io.georeference import scaled_georeference
+from vernier.io.heif import PLACEHOLDER
+from vernier.io.iptc import iptc_resource
+from vernier.io.metadata import (
+    Beside,
+    add_to_bytes,
+    add_to_file,
+    joined_comments,
+    metadata_losses,
+    read_beside,
+)
 from vernier.io.picture_formats import (
     FORMATS,
     WRITABLE_SUFFIXES,
@@ -39,8 +44,10 @@ from vernier.io.picture_formats import (
     format_of_suffix,
     names_of,
 )
+from vernier.io.png import read_chunks
 from vernier.io.tiff_pages import mark_extra_band
 from vernier.io.tiff_samples import RAW_REASON, TiffError, open_tiff
+from vernier.io.xmp import fitted_xmp, stated_companions, without_companions
 
 DEFAULT_MAX_PIXELS = 2**28
 DEFAULT_COMPRESSION = 2
@@ -87,9 +94,13 @@ class Picture:
             Floats are kept as the file gives them, nominally in [0, 1].
         icc_profile: the profile that says what the numbers mean, never applied to them; None
             where the file has none that fits the channels.
-        metadata: "exif" (a TIFF structure, its orientation reset to 1), "xmp" (a packet, likewise)
-            and "iptc" (Photoshop image resources, "8BIM..."), each only where the file has it.
+        metadata: "exif" (a TIFF structure, its orientation reset to 1), "xmp" (a packet, likewise),
+            "iptc" (Photoshop image resources, "8BIM..."), "text" (PNG's chunks of text, one after
+            the other), "comments" (JPEG's segments of comments, likewise) and "georeference" (a
+            TIFF structure of the tags of GeoTIFF and GDAL), each only where the file has it. Sizes
+            in EXIF and XMP become the picture's own when it is written.
         density: pixels per millimetre, horizontal and vertical; None where the file is silent.
+        density_unit: whether the file counts pixels per inch or per centimetre.
         source_format: "png", "jpeg", "webp", "tiff", "gif" or "heif" (AVIF too); "" for a picture
             that comes from no file.
         frames: how many frames or pages its file holds, of which this is the first. Smaller copies
@@ -115,6 +126,7 @@ class Picture:
     frames: int = 1
     has_extra_band: bool = False
     notes: tuple[str, ...] = ()
+    density_unit: Literal["in", "cm"] = "in"
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -151,9 +163,22 @@ class Picture:
         """The value of white: 255, 65535 or 1."""
         return _PEAKS[self.pixels.dtype]
 
-    def with_pixels(self, pixels: np.ndarray) -> Picture:
-        """The same picture with other pixels; size, depth and channels may differ."""
-        return replace(self, pixels=pixels)
+    def with_pixels(self, pixels: np.ndarray, *, scale: float | None = None) -> Picture:
+        """The same picture with other pixels; size, depth and channels may differ.
+
+        Args:
+            pixels: the whole picture, of whatever size; its place on the ground stays.
+            scale: how many new pixels there are to an old one on each side, where sizes that were
+                rounded do not tell it.
+        """
+        metadata = self.metadata
+        across, down = pixels.shape[1] / self.width, pixels.shape[0] / self.height
+        if scale is not None:
+            across = down = scale
+        if "georeference" in metadata and (across, down) != (1, 1):
+            place = scaled_georeference(metadata["georeference"], across, down)
+            metadata = {**metadata, "georeference": place}
+        return replace(self, pixels=pixels, metadata=metadata)
 
 
 def read_picture(
@@ -187,7 +212,7 @@ def read_picture(
             f"{_title(file)}: declares {opened.width} x {opened.height} pixels, more than the "
             f"limit of {max_pixels}; if you trust the file, raise the limit with --max-pixels"
         )
-    orientation, metadata = _read_metadata(file, opened)
+    orientation, metadata, notes = _read_metadata(file, opened)
     try:
         pixels = opened.decode()
     except _VIPS_ERRORS as error:
@@ -197,14 +222,17 @@ def read_picture(
     image = opened.image
     # libvips says 1 where a file says nothing, and damaged files say anything.
     stated = image.xres != 1 and 0 < image.xres < 1e6 and 0 < image.yres < 1e6
+    unit = image.get("resolution-unit") if image.get_typeof("resolution-unit") else None
+    density = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
     picture = Picture(
         _turn_upright(pixels, orientation),
         metadata=metadata,
         source_format=opened.format,
-        density=(image.xres, image.yres) if stated else None,
+        density=density if stated and (unit or opened.format != "tiff") else None,
+        density_unit="cm" if unit == "cm" else "in",
         frames=opened.frames,
         has_extra_band=opened.has_extra_band,
-        notes=opened.notes,
+        notes=opened.notes + notes,
     )
     fits = _fits(opened.profile, picture)
     return replace(picture, icc_profile=opened.profile if fits else None)
@@ -221,7 +249,7 @@ def picture_size(source: str | os.PathLike[str] | Content) -> tuple[int, int, in
     """
     file = _file_of(source)
     opened = _open(file)
-    orientation, _ = _read_metadata(file, opened)
+    orientation, _, _ = _read_metadata(file, opened)
     width, height, bands = opened.width, opened.height, opened.bands
     return (height, width, bands) if orientation >= 5 else (width, height, bands)
 
@@ -266,18 +294,13 @@ def write_picture(
         )
     writer = target.key
     picture, image, options = _prepared(picture, target, quality, compression)
-    exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
     with replacing(path, PictureError) as temporary:
         try:
             getattr(image, f"{writer}save")(os.fsencode(temporary), **options)
-            if writer == "tiff":
-                if picture.has_extra_band:
-                    with temporary.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-                        mark_extra_band(data)
-                records = iptc_records(iptc) if iptc else None
-                add_metadata_to_tiff(temporary, exif, records, picture.width, picture.height)
-            elif writer == "png" and iptc:
-                temporary.write_bytes(png_with_iptc(temporary.read_bytes(), iptc))
+            if writer == "tiff" and picture.has_extra_band:
+                with temporary.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+                    mark_extra_band(data)
+            add_to_file(temporary, writer, picture)
         except (pyvips.Error, OSError, ValueError) as error:
             raise PictureError(
                 f"{shown(path)}: cannot write {picture.width} x {picture.height} pixels as "
@@ -307,18 +330,13 @@ def encode_picture(
         )
     writer = target.key
     picture, image, options = _prepared(picture, target, quality, compression)
-    exif, iptc = picture.metadata.get("exif"), picture.metadata.get("iptc")
     try:
         content: bytes = getattr(image, f"{writer}save_buffer")(**options)
-        if writer == "tiff":
-            if picture.has_extra_band:
-                patched = bytearray(content)
-                mark_extra_band(patched)
-                content = bytes(patched)
-            records = iptc_records(iptc) if iptc else None
-            content = tiff_with_metadata(content, exif, records, picture.width, picture.height)
-        elif writer == "png" and iptc:
-            content = png_with_iptc(content, iptc)
+        if writer == "tiff" and picture.has_extra_band:
+            patched = bytearray(content)
+            mark_extra_band(patched)
+            content = bytes(patched)
+        content = add_to_bytes(content, writer, picture)
     except (pyvips.Error, ValueError) as error:
         raise PictureError(
             f"cannot write {picture.width} x {picture.height} pixels as {name.upper()} "
@@ -328,7 +346,7 @@ def encode_picture(
 
 
 def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
-    """What of a picture's pixels a format cannot hold, in sentences for people.
+    """What of a picture and of what travels with it a format cannot hold, for people.
 
     Args:
         suffix: names the format, as in `write_picture`.
@@ -347,7 +365,7 @@ def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
         losses.append(
             f"laid over white, for {target.name} has no transparency; PNG, WebP and TIFF do"
         )
-    return tuple(losses)
+    return (*losses, *metadata_losses(picture, target))
 
 
 def _prepared(
@@ -380,11 +398,12 @@ def _prepared(
             predictor = "float" if picture.pixels.dtype == np.float32 else "horizontal"
             options = {"compression": "deflate", "level": compression, "predictor": predictor}
             options["bigtiff"] = picture.pixels.nbytes > 2**31
+            options["resunit"] = {"in": "inch", "cm": "cm"}[picture.density_unit]
         case "heif":
             options = {"Q": quality, "compression": "av1"}
 
-    if "exif" not in picture.metadata and not (writer == "jpeg" and picture.density):
-        # libvips would make one up; only JPEG needs it, to hold the density.
+    if not (writer == "heif" and "exif" in picture.metadata):
+        # libvips would make one up, or write one anew.
         options["keep"] = pyvips.enums.ForeignKeep.ALL & ~pyvips.enums.ForeignKeep.EXIF
     return picture, image, options
 
@@ -521,49 +540,48 @@ def _no_picture(file: Path | bytes, bands: int, kind: str) -> PictureError:
     )
 
 
-def _read_metadata(file: Path | bytes, opened: _Opened) -> tuple[int, dict[str, bytes]]:
-    """The orientation that the pixels still need (1 to 8), and blocks that no longer ask for it."""
+def _read_metadata(
+    file: Path | bytes, opened: _Opened
+) -> tuple[int, dict[str, bytes], tuple[str, ...]]:
+    """The orientation that the pixels still need (1 to 8), blocks that no longer ask for it, notes.
+
+    Of what lies beside the picture in its file, blocks no longer speak.
+    """
     image, source_format = opened.image, opened.format
     noted: list[int | None] = []
+    beside = read_beside(file, source_format)
+    blocks = dict(beside.blocks)
+    companions = [beside.companion] if beside.companion else []
     if source_format == "heif":
         noted.append(1)
     elif image.get_typeof("orientation"):
         noted.append(image.get("orientation"))
-    blocks = {}
-    if exif := exif_of_tiff(file) if source_format == "tiff" else _read_exif(image):
+    if exif := exif_of_tiff(file) if source_format == "tiff" else _read_exif(image, beside):
         orientation, blocks["exif"] = take_orientation(exif)
         noted.append(orientation)
-    if xmp := _blob(image, "xmp-data"):
+    if xmp := _blob(image, "xmp-data") or beside.xmp:
         found = _XMP_ORIENTATION.search(xmp)
         noted.append(int(found[2]) if found else None)
-        blocks["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+        companions += stated_companions(xmp)
+        blocks["xmp"] = without_companions(_XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
     iptc = (
-        _blob(image, "photoshop-data")
-        or _blob(image, "iptc-data")
-        or _read_raw_profile(image, "iptc")
-        or b""
+        _blob(image, "photoshop-data") or _blob(image, "iptc-data") or beside.iptc or b""
     ).removeprefix(_PHOTOSHOP_HEADER)
     if iptc.startswith(b"\x1c"):
         iptc = iptc_resource(iptc)
     if iptc.startswith(b"8BIM"):
         blocks["iptc"] = iptc
-    return next((value for value in noted if value), 1), blocks
+    if source_format == "gif" and image.get_typeof("gif-comment"):
+        blocks["comments"] = joined_comments([image.get("gif-comment").encode()])
+    orientation = next((value for value in noted if value), 1)
+    notes = tuple(f"{what} in the file is left out" for what in dict.fromkeys(companions))
+    return orientation, blocks, notes
 
 
-def _read_exif(image: pyvips.Image) -> bytes | None:
+def _read_exif(image: pyvips.Image, beside: Beside) -> bytes | None:
     """The EXIF block, as a bare TIFF structure."""
-    exif = _blob(image, "exif-data") or _read_raw_profile(image, "exif") or b""
-    exif = exif.removeprefix(b"Exif\0\0")
+    exif = (_blob(image, "exif-data") or beside.exif or b"").removeprefix(b"Exif\0\0")
     return exif if exif[:4] in (b"II*\0", b"MM\0*") else None
-
-
-def _read_raw_profile(image: pyvips.Image, kind: str) -> bytes | None:
-    """A block that ImageMagick and ExifTool keep in a PNG's text: kind, length, hexadecimal."""
-    for name in (f"png-comment-{index}-{RAW_PROFILE}{kind}" for index in range(16)):
-        if image.get_typeof(name):
-            with suppress(ValueError):
-                return bytes.fromhex("".join(image.get(name).split()[2:]))
-    return None
 
 
 def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -603,9 +621,10 @@ def _to_vips(picture: Picture, writer: str) -> pyvips.Image:
     )
     blocks = {
         "icc-profile-data": picture.icc_profile if _fits(picture.icc_profile, picture) else None,
-        "exif-data": picture.metadata.get("exif"),
-        "xmp-data": picture.metadata.get("xmp"),
+        "exif-data": PLACEHOLDER,
     }
+    if xmp := picture.metadata.get("xmp"):
+        blocks["xmp-data"] = fitted_xmp(xmp, picture.width, picture.height)
     if iptc := picture.metadata.get("iptc"):
         match writer:
             case "jpeg":
@@ -627,16 +646,11 @@ def _fits(profile: bytes | None, picture: Picture) -> bool:
 
 def _png_frames(file: Path | bytes) -> int:
     """The frames of an animated PNG, which libvips does not know; 1 for any other."""
-    with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as png:
-        png.seek(8)
-        while len(head := png.read(8)) == 8:
-            length, name = struct.unpack(">I4s", head)
-            if name == b"acTL":
-                (frames,) = struct.unpack(">I", png.read(4).rjust(4, b"\0"))
-                return max(int(frames), 1)
-            if name == b"IDAT":
-                break
-            png.seek(length + 4, os.SEEK_CUR)
+    for name, body in read_chunks(file):
+        if name == b"acTL":
+            return max(int.from_bytes(body[:4], "big"), 1)
+        if name == b"IDAT":
+            break
     return 1
 
 
