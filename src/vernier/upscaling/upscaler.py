@@ -186,7 +186,7 @@ class Upscaler:
                 "which GRLA has, makes them exact"
             )
         precision = self._stages[0].engine.precision(picture.pixels.dtype)
-        return Upscaled(picture.with_pixels(pixels), tuple(notes), precision)
+        return Upscaled(picture.with_pixels(pixels, scale=self.scale), tuple(notes), precision)
 
     def _upscale_picture(
         self, picture: Picture, progress: Progress | None
