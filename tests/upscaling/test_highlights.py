@@ -1,4 +1,4 @@
-"""Light above white: one hot pixel must not change the picture around it."""
+"""Values beyond white and black: one of them must not change the picture around it."""
 
 from __future__ import annotations
 
@@ -81,18 +81,40 @@ def test_light_goes_through_every_chain_of_networks(scale: float, weights: dict[
 
 
 def test_what_is_not_light_stays_out(weights: dict[int, Path]) -> None:
-    """Alpha ends at 1, transparent pixels shine on nothing, and below black is black."""
+    """Alpha ends at 1, and transparent pixels shine on nothing."""
     pixels = np.full((30, 30, 4), 0.5, np.float32)
     pixels[10:15, 10:15] = (50, 50, 50, 0)
     pixels[20, 20, 3] = 9
     result = Upscaler(weights[2]).upscale_array(pixels)
     assert result.max() <= 1
-    dark = np.full((30, 30, 3), 0.5, np.float32)
-    dark[15, 15] = -100
-    black = dark.copy()
-    black[15, 15] = 0
-    upscaler = Upscaler(weights[2])
-    np.testing.assert_array_equal(upscaler.upscale_array(dark), upscaler.upscale_array(black))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_pixel_below_black_is_carried_like_one_above_white(
+    engine: Any, weights: dict[int, Path]
+) -> None:
+    flat = np.full((60, 70, 3), 0.5, np.float32)
+    dark = flat.copy()
+    dark[30, 40] = -100
+    upscaler = Upscaler(weights[2], engine=engine)
+    without, with_it = upscaler.upscale_array(flat), upscaler.upscale_array(dark)
+    away = away_from(30, 40, (60, 70))
+    np.testing.assert_array_equal(with_it[away], without[away])
+    assert -100.01 <= with_it.min() < -50
+    assert with_it.max() < 1.01
+
+
+def test_values_far_from_black_and_white_are_bicubic(
+    weights: dict[int, Path], photo: Photo
+) -> None:
+    heights = 200 + 800 * photo(40, 50, 1, np.float32)
+    result = Upscaler(weights[2]).upscale_array(heights)
+    expected = imresize(torch.from_numpy(heights).permute(2, 0, 1), 2.0).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(result, expected.clip(0, heights.max()), atol=1)
+    signed = 20 * photo(40, 50, 1, np.float32) - 10
+    result = Upscaler(weights[2]).upscale_array(signed)
+    assert result.min() == pytest.approx(signed.min(), abs=0.5)
+    assert result.max() == pytest.approx(signed.max(), abs=0.5)
 
 
 def test_pictures_up_to_white_and_the_callers_array_are_as_they_were(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vernier.errors import InputError
-from vernier.io import PICTURE_SUFFIXES, read_picture
+from vernier.io import PICTURE_SUFFIXES, PictureError, check_unit, read_picture
 from vernier.io.files import check_folder, visible_files
 
 __all__ = ["list_pictures", "read_uint8"]
@@ -45,6 +45,10 @@ def read_uint8(path: str | Path) -> Tensor:
         PictureError: the file cannot be read.
     """
     picture = read_picture(path)
+    try:
+        check_unit(picture, "a picture to train or measure on")
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from None
     pixels = picture.pixels[..., : picture.colour_channels]
     if pixels.dtype != np.uint8:
         pixels = np.rint(np.clip(pixels / picture.peak, 0, 1) * 255.0).astype(np.uint8)

@@ -7,7 +7,6 @@ travels with the pixels, and that a failed write leaves nothing behind.
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 import stat
@@ -45,7 +44,7 @@ from vernier.io.picture_formats import (
     names_of,
 )
 from vernier.io.png import read_chunks
-from vernier.io.tiff_pages import mark_extra_band
+from vernier.io.tiff_pages import describe_samples, with_described_samples
 from vernier.io.tiff_samples import RAW_REASON, TiffError, open_tiff
 from vernier.io.xmp import fitted_xmp, stated_companions, without_companions
 
@@ -73,6 +72,10 @@ _VIPS_ERRORS = (pyvips.Error, UnicodeDecodeError)
 # before or after the one that failed.
 _VIPS_ECHOES = re.compile(r"unable to open|: load error$")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
+_USUAL_NO_DATA = frozenset({-9999.0, -99999.0, -32768.0, float(np.finfo(np.float32).min)})
+# Below this share of values in [0, 1], floats are no picture but measurements.
+_LEAST_IN_UNIT = 0.5
+_ROUNDING = 1e-3
 _INCH = 25.4
 _HEAD = 32
 
@@ -107,6 +110,8 @@ class Picture:
             of a page are not counted.
         has_extra_band: whether the last of 2 or 4 channels is a band of its own, such as near
             infrared, and not alpha.
+        no_data: the value of pixels of which the file knows nothing; None where it names none.
+            Floats may be NaN there, too.
         notes: what was recognised or changed while reading, for people.
 
     Raises:
@@ -127,6 +132,7 @@ class Picture:
     has_extra_band: bool = False
     notes: tuple[str, ...] = ()
     density_unit: Literal["in", "cm"] = "in"
+    no_data: float | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -162,6 +168,26 @@ class Picture:
     def peak(self) -> float:
         """The value of white: 255, 65535 or 1."""
         return _PEAKS[self.pixels.dtype]
+
+    def beyond_unit(self) -> tuple[float, float, float]:
+        """The share of values outside of [0, 1], the lowest and the highest, in that unit.
+
+        Alpha and pixels without data are not counted.
+        """
+        if self.pixels.dtype != np.float32:
+            return 0.0, 0.0, 1.0
+        values = self.pixels[..., :-1] if self.has_alpha else self.pixels
+        known = np.isfinite(values)
+        if self.no_data is not None:
+            known &= values != np.float32(self.no_data)
+        if not known.any():
+            return 0.0, 0.0, 1.0
+        lowest = float(values.min(where=known, initial=np.inf))
+        highest = float(values.max(where=known, initial=-np.inf))
+        if lowest >= 0 and highest <= 1:
+            return 0.0, lowest, highest
+        beyond = np.count_nonzero(known & ((values < 0) | (values > 1)))
+        return beyond / np.count_nonzero(known), lowest, highest
 
     def with_pixels(self, pixels: np.ndarray, *, scale: float | None = None) -> Picture:
         """The same picture with other pixels; size, depth and channels may differ.
@@ -233,7 +259,11 @@ def read_picture(
         frames=opened.frames,
         has_extra_band=opened.has_extra_band,
         notes=opened.notes + notes,
+        no_data=opened.no_data,
     )
+    if picture.no_data is None and (found := _customary_no_data(picture.pixels)) is not None:
+        note = f"the value {found:g} is taken for pixels without data"
+        picture = replace(picture, no_data=found, notes=(*picture.notes, note))
     fits = _fits(opened.profile, picture)
     return replace(picture, icc_profile=opened.profile if fits else None)
 
@@ -293,13 +323,15 @@ def write_picture(
             f"choose one of {', '.join(sorted(WRITABLE_SUFFIXES))}"
         )
     writer = target.key
-    picture, image, options = _prepared(picture, target, quality, compression)
+    try:
+        picture, image, options = _prepared(picture, target, quality, compression)
+    except PictureError as error:
+        raise PictureError(f"{shown(path)}: {error}") from None
     with replacing(path, PictureError) as temporary:
         try:
             getattr(image, f"{writer}save")(os.fsencode(temporary), **options)
-            if writer == "tiff" and picture.has_extra_band:
-                with temporary.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-                    mark_extra_band(data)
+            if writer == "tiff" and (described := _sample_facts(picture)):
+                describe_samples(temporary, **described)
             add_to_file(temporary, writer, picture)
         except (pyvips.Error, OSError, ValueError) as error:
             raise PictureError(
@@ -332,10 +364,8 @@ def encode_picture(
     picture, image, options = _prepared(picture, target, quality, compression)
     try:
         content: bytes = getattr(image, f"{writer}save_buffer")(**options)
-        if writer == "tiff" and picture.has_extra_band:
-            patched = bytearray(content)
-            mark_extra_band(patched)
-            content = bytes(patched)
+        if writer == "tiff" and (described := _sample_facts(picture)):
+            content = with_described_samples(content, **described)
         content = add_to_bytes(content, writer, picture)
     except (pyvips.Error, ValueError) as error:
         raise PictureError(
@@ -343,6 +373,23 @@ def encode_picture(
             f"({_reason(error)}); choose png or tif"
         ) from None
     return content
+
+
+def check_unit(picture: Picture, holder: str) -> None:
+    """Refuse floats that would be cut to nothing but black and white.
+
+    Args:
+        holder: what takes values from 0 to 1, for the message.
+
+    Raises:
+        PictureError: more than half of the values are outside of [0, 1].
+    """
+    share, lowest, highest = picture.beyond_unit()
+    if share > 1 - _LEAST_IN_UNIT:
+        raise PictureError(
+            f"values go from {lowest:g} to {highest:g}, and {holder} takes 0 to 1: write TIFF, "
+            "which keeps them, or scale them first"
+        )
 
 
 def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
@@ -360,6 +407,20 @@ def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
         losses.append(
             f"the band beside the colours is left out, for {target.name} has no place for it; "
             f"{kept} keeps it"
+        )
+    if np.dtype(np.float32) not in target.dtypes:
+        share, lowest, highest = picture.beyond_unit()
+        if share and (lowest < -_ROUNDING or highest > 1 + _ROUNDING):
+            losses.append(
+                f"values from {lowest:g} to {highest:g} are cut to 0 to 1, for {target.name} holds "
+                "no others; TIFF keeps them"
+            )
+        if not np.isfinite(picture.pixels).all():
+            losses.append(f"pixels without data are black, for {target.name} has none; TIFF does")
+    if picture.no_data is not None and target.key != "tiff":
+        losses.append(
+            f"that {picture.no_data:g} stands for pixels without data is not told, for "
+            f"{target.name} cannot; TIFF does"
         )
     if picture.has_alpha and not target.alpha and (picture.pixels[..., -1] < picture.peak).any():
         losses.append(
@@ -380,6 +441,11 @@ def _prepared(
     if picture.has_extra_band and not target.extra_band:
         colours = np.ascontiguousarray(picture.pixels[..., :-1])
         picture = replace(picture, pixels=colours, has_extra_band=False)
+    if picture.pixels.dtype == np.float32 and picture.pixels.dtype not in target.dtypes:
+        check_unit(picture, target.name)
+        if picture.no_data is not None:
+            empty = picture.pixels == np.float32(picture.no_data)
+            picture = picture.with_pixels(np.where(empty, np.float32(0), picture.pixels))
     if picture.pixels.dtype not in target.dtypes:
         picture = picture.with_pixels(_to_integers(picture.pixels, target.dtypes[-1].type))
     writer = target.key
@@ -406,6 +472,13 @@ def _prepared(
         # libvips would make one up, or write one anew.
         options["keep"] = pyvips.enums.ForeignKeep.ALL & ~pyvips.enums.ForeignKeep.EXIF
     return picture, image, options
+
+
+def _sample_facts(picture: Picture) -> dict[str, Any]:
+    """What a TIFF file must be told of its samples; empty where there is nothing."""
+    if not picture.has_extra_band and picture.no_data is None:
+        return {}
+    return {"has_extra_band": picture.has_extra_band, "no_data": picture.no_data}
 
 
 def _file_of(source: str | os.PathLike[str] | Content) -> Path | bytes:
@@ -456,6 +529,7 @@ class _Opened:
     frames: int = 1
     has_extra_band: bool = False
     notes: tuple[str, ...] = ()
+    no_data: float | None = None
 
 
 def _open(file: Path | bytes) -> _Opened:
@@ -526,6 +600,7 @@ def _opened_tiff(file: Path | bytes) -> _Opened:
         found.frames,
         found.has_extra_band,
         found.notes,
+        found.no_data,
     )
 
 
@@ -582,6 +657,21 @@ def _read_exif(image: pyvips.Image, beside: Beside) -> bytes | None:
     """The EXIF block, as a bare TIFF structure."""
     exif = (_blob(image, "exif-data") or beside.exif or b"").removeprefix(b"Exif\0\0")
     return exif if exif[:4] in (b"II*\0", b"MM\0*") else None
+
+
+def _customary_no_data(pixels: np.ndarray) -> float | None:
+    """The value by which files without GDAL's tag say that they know nothing; None if none does.
+
+    It is one of those that are usual, and all others are far above it.
+    """
+    if pixels.dtype != np.float32:
+        return None
+    finite = np.isfinite(pixels)
+    lowest = float(pixels.min(where=finite, initial=np.inf))
+    if lowest not in _USUAL_NO_DATA:
+        return None
+    others = finite & (pixels != np.float32(lowest))
+    return lowest if pixels.min(where=others, initial=np.inf) > lowest / 2 else None
 
 
 def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vernier.io.exif import DAMAGE, Directory, Field, TiffStructure, packed
@@ -27,9 +28,10 @@ __all__ = [
     "TiffPage",
     "TiffPages",
     "blocks_of_chroma",
-    "mark_extra_band",
+    "describe_samples",
     "planes_as_pages",
     "relabelled",
+    "with_described_samples",
 ]
 
 Data = bytes | bytearray | mmap.mmap
@@ -61,7 +63,7 @@ _RAW_MARKS = ((8, b"CR\x02"), (8, b"IIII"), (8, b"MMMM"))
 _NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d"}
 _NUMBERS |= {13: "I", 16: "Q", 17: "q", 18: "Q"}
 _RATIONALS = {5: "I", 10: "i"}
-_SHORT, _LONG, _LONG8 = 3, 4, 16
+_ASCII, _SHORT, _LONG = 2, 3, 4
 # More values than any of these tags has; tables of strips are not among them.
 _MOST_VALUES = 4096
 _MOST_PAGES = 2**16
@@ -289,7 +291,7 @@ def relabelled(data: bytes, page: TiffPage, changes: Mapping[int, Sequence[int] 
         changes: numbers by tag; None takes a tag away.
     """
     tiff = TiffStructure.parse(data)
-    directory = _stored(tiff, page)
+    directory = _stored(tiff, page.start)
     _change(directory, tiff, changes)
     return _with_pages(tiff, data, [directory])
 
@@ -306,7 +308,7 @@ def planes_as_pages(data: bytes, page: TiffPage) -> bytes:
     tables = [tag for tag in (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES) if tag in places]
     planes = []
     for number in range(page.samples):
-        directory = _stored(tiff, page)
+        directory = _stored(tiff, page.start)
         for tag in (_BITS, _FORMAT):
             if tag in page.tags:
                 values = page.tags[tag]
@@ -346,12 +348,12 @@ def blocks_of_chroma(data: bytes, page: TiffPage) -> bytes:
     return relabelled(data, page, changes)
 
 
-def _stored(tiff: TiffStructure, page: TiffPage) -> Directory:
+def _stored(tiff: TiffStructure, start: int) -> Directory:
     """A directory as it stands: short values, and offsets of long ones."""
     form = "HQ8s" if tiff.big else "HI4s"
     return {
         tag: struct.unpack_from(tiff.order + form, tiff.data, at + 2)
-        for tag, at in tiff.entries(page.start)[0].items()
+        for tag, at in tiff.entries(start)[0].items()
     }
 
 
@@ -386,11 +388,42 @@ def _with_pages(tiff: TiffStructure, data: bytes, directories: Sequence[Director
     return b"".join(parts)
 
 
-def mark_extra_band(data: bytearray | mmap.mmap) -> None:
-    """Say of a file's last band, in place, that it is no alpha.
+def describe_samples(path: Path, *, has_extra_band: bool, no_data: float | None) -> None:
+    """Say of a file's picture what libvips does not.
+
+    Args:
+        has_extra_band: whether its last band is no alpha.
+        no_data: the value of pixels of which nothing is known, for GDAL's tag.
 
     Raises:
-        KeyError, struct.error: the file says nothing of it.
+        OSError: the file cannot be written.
     """
+    with path.open("r+b") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            pieces = _described(data, has_extra_band, no_data)
+        for at, piece in pieces:
+            file.seek(at)
+            file.write(piece)
+
+
+def with_described_samples(data: bytes, *, has_extra_band: bool, no_data: float | None) -> bytes:
+    """A file in memory, with what `describe_samples` says."""
+    whole = bytearray(data)
+    for at, piece in _described(data, has_extra_band, no_data):
+        whole[at : at + len(piece)] = piece
+    return bytes(whole)
+
+
+def _described(data: Data, has_extra_band: bool, no_data: float | None) -> list[tuple[int, bytes]]:
+    """What changes, and where: the pointer to a directory, and the directory behind the end."""
     tiff = TiffStructure.parse(data)
-    struct.pack_into(tiff.order + "H", data, tiff.short_value(_EXTRA), 0)
+    directory = _stored(tiff, tiff.start)
+    if has_extra_band:
+        _change(directory, tiff, {_EXTRA: [0]})
+    if no_data is not None:
+        text = f"{no_data:.9g}".encode() + b"\0"
+        directory[_NO_DATA] = _ASCII, len(text), text
+    pointer, at = ("Q", 8) if tiff.big else ("I", 4)
+    start = len(data) + len(data) % 2
+    block = bytes(len(data) % 2) + packed(directory, tiff.order, big=tiff.big, start=start)
+    return [(at, struct.pack(tiff.order + pointer, start)), (len(data), block)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vernier.imaging.bicubic import peak_value, to_pixels
 
-__all__ = ["bleed"]
+__all__ = ["bleed", "spread"]
 
 
 def bleed(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -27,15 +27,21 @@ def bleed(pixels: NDArray[Any]) -> NDArray[Any]:
         return pixels
     values = pixels.astype(np.float32) / np.float32(peak_value(pixels.dtype))
     alpha = values[..., -1:]
-    filled = _fill(values[..., :-1] * alpha, alpha)
+    filled = spread(values[..., :-1] * alpha, alpha)
     result = pixels.copy()
     result[..., :-1][hidden] = to_pixels(filled[hidden], pixels.dtype)
     return result
 
 
-def _fill(colour: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
-    """Colour (H, W, C), already times weight (H, W, 1), made whole: pixels without weight take the
-    mean of the smallest 2x2, 4x4, ... block around them that has some (pull and push)."""
+def spread(colour: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+    """Colours made whole: those without weight take the mean of the smallest block around them.
+
+    The blocks are of 2x2, 4x4, ... pixels (pull and push).
+
+    Args:
+        colour: (H, W, C), already times its weight.
+        weight: (H, W, 1), 0 or more, somewhere above 0.
+    """
     height, width = weight.shape[:2]
     filled = colour / np.where(weight > 0, weight, 1)
     if (weight > 0).all():
@@ -45,6 +51,6 @@ def _fill(colour: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
         np.pad(a, even).reshape((height + 1) // 2, 2, (width + 1) // 2, 2, -1).sum((1, 3))
         for a in (colour, weight)
     )
-    coarse = _fill(coarse_colour, coarse_weight)
-    spread = coarse.repeat(2, 0).repeat(2, 1)[:height, :width]
-    return np.where(weight > 0, filled, spread)
+    coarse = spread(coarse_colour, coarse_weight)
+    around = coarse.repeat(2, 0).repeat(2, 1)[:height, :width]
+    return np.where(weight > 0, filled, around)

@@ -28,6 +28,7 @@ from vernier.io import Picture, losses_in, read_picture, write_picture
 from vernier.io.files import protect, reason_of
 from vernier.progress import Progress
 from vernier.upscaling.alpha import bleed
+from vernier.upscaling.gaps import fill_gaps, find_gaps, put_gaps_back
 from vernier.upscaling.highlights import split_highlights
 from vernier.upscaling.pixels import PixelEngine, create_pixel_engine
 from vernier.upscaling.pixels.compose import CARRY_RADIUS
@@ -45,6 +46,8 @@ TileSize = int | Literal["auto"] | None
 # What a model that sees everything gets around its tiles; there tiling is an approximation.
 _GLOBAL_HALO = 32
 _EXACT_TILE = 256
+# Share of values that are beyond black and white.
+_MUCH = 0.1
 _DTYPES = (np.uint8, np.uint16, np.float32)
 
 
@@ -185,18 +188,28 @@ class Upscaler:
                 "picture's result but do not equal it; --tile 0 takes none, and --exact-tiles, "
                 "which GRLA has, makes them exact"
             )
+        if note := _beyond_note(picture):
+            notes.append(note)
         precision = self._stages[0].engine.precision(picture.pixels.dtype)
         return Upscaled(picture.with_pixels(pixels, scale=self.scale), tuple(notes), precision)
 
     def _upscale_picture(
         self, picture: Picture, progress: Progress | None
     ) -> tuple[NDArray[Any], bool]:
-        if not picture.has_extra_band:
-            return self._upscale(picture.pixels, progress)
-        # Such as near infrared: a gray picture of its own, which says nothing of the colours.
-        colour, is_approximate = self._upscale(picture.pixels[..., :-1], progress)
-        band, in_parts = self._upscale(picture.pixels[..., -1:], progress)
-        return np.concatenate([colour, band], 2), is_approximate or in_parts
+        pixels = picture.pixels
+        gaps = find_gaps(pixels, has_alpha=picture.has_alpha, no_data=picture.no_data)
+        seen = pixels if gaps is None else fill_gaps(pixels, gaps)
+        if picture.has_extra_band:
+            # Such as near infrared: a gray picture of its own, which says nothing of the colours.
+            colour, is_approximate = self._upscale(seen[..., :-1], progress)
+            band, in_parts = self._upscale(seen[..., -1:], progress)
+            result = np.concatenate([colour, band], 2)
+            is_approximate |= in_parts
+        else:
+            result, is_approximate = self._upscale(seen, progress)
+        if gaps is not None:
+            put_gaps_back(result, pixels, gaps, self.scale, no_data=picture.no_data)
+        return result, is_approximate
 
     def upscale_array(
         self, pixels: NDArray[Any], *, progress: Progress | None = None
@@ -205,8 +218,9 @@ class Upscaler:
 
         Args:
             pixels: (H, W) or (H, W, C), uint8, uint16 or float32; C is 1 (gray), 2 (gray and
-                alpha), 3 (RGB) or 4 (RGB and alpha). Of float32 white is 1; what is above it is
-                carried by bicubic, and negative values become 0.
+                alpha), 3 (RGB) or 4 (RGB and alpha). Of float32 white is 1; what is above it, and
+                what is negative, is carried by bicubic. What is not finite is filled for the
+                network, and is there again in the result.
             progress: told the tiles that are done, where there are any.
 
         Returns:
@@ -223,7 +237,7 @@ class Upscaler:
             raise InputError(f"expected pixels (H, W) or (H, W, 1 to 4), got {pixels.shape}")
         if pixels.dtype not in _DTYPES:
             raise InputError(f"expected uint8, uint16 or float32 pixels, got {pixels.dtype}")
-        return self._upscale(pixels, progress)[0]
+        return self._upscale_picture(Picture(pixels), progress)[0]
 
     def _upscale(
         self, pixels: NDArray[Any], progress: Progress | None
@@ -238,8 +252,8 @@ class Upscaler:
                     return self._upscale_unit(pixels, size, progress)
                 seen, light = split_highlights(pixels)
                 result, is_approximate = self._upscale_unit(seen, size, progress)
-                if light is not None:
-                    result += light.enlarged(self.scale, size)
+                for part in light:
+                    result += part.enlarged(self.scale, size)
                 return result, is_approximate
         except MemoryError as error:
             raise InputError(
@@ -342,6 +356,17 @@ def _note(name: str, scale: float, chain: list[int]) -> str:
     if reached == scale:
         return note
     return f"{note}, then bicubic {'down' if reached > scale else 'up'} to x{scale:g}"
+
+
+def _beyond_note(picture: Picture) -> str:
+    """Says where much of a picture is nothing that a network knows."""
+    share, lowest, highest = picture.beyond_unit()
+    if share < _MUCH:
+        return ""
+    return (
+        f"of its values, which go from {lowest:g} to {highest:g}, {share:.0%} lie outside of 0 to "
+        "1: these are enlarged by bicubic, not by the network"
+    )
 
 
 def _memory_beside(shape: tuple[int, ...], dtype: np.dtype[Any]) -> float:
