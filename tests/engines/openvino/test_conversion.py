@@ -94,6 +94,68 @@ def test_a_damaged_or_unwritable_cache_is_no_obstacle(
     assert len(traced) == 5
 
 
+@pytest.mark.parametrize("suffix", [".bin", ".xml"])
+def test_a_graph_that_has_changed_is_converted_anew(
+    suffix: str, traced: list[str], tmp_path: Path
+) -> None:
+    """A flipped bit leaves a file that can be read, and gives other pictures."""
+    first = result(edsr())
+    (path,) = (tmp_path / "cache" / "graphs").glob(f"*{suffix}")
+    content = bytearray(path.read_bytes())
+    if suffix == ".bin":
+        content[len(content) // 2 | 3] ^= 0x80  # the sign of a weight
+    else:
+        assert content.count(b'type="Add"') > 0
+        content[:] = content.replace(b'type="Add"', b'type="Subtract"')
+    path.write_bytes(content)
+    np.testing.assert_array_equal(result(edsr()), first)
+    assert len(traced) == 2
+    np.testing.assert_array_equal(result(edsr()), first)
+    assert len(traced) == 2
+
+
+def test_an_empty_description_is_converted_anew(traced: list[str], tmp_path: Path) -> None:
+    first = result(edsr())
+    (path,) = (tmp_path / "cache" / "graphs").glob("*.xml")
+    path.write_text("<net name='n' version='11'><layers/><edges/></net>")
+    np.testing.assert_array_equal(result(edsr()), first)
+    assert len(traced) == 2
+
+
+def test_what_killed_conversions_left_is_cleared(traced: list[str], tmp_path: Path) -> None:
+    graphs = tmp_path / "cache" / "graphs"
+    graphs.mkdir(parents=True)
+    name = "0123456789abcdef" * 4
+    old = [graphs / "draft-abcd0123" / f"{name}.bin", graphs / f"{name}.bin"]
+    others = [graphs / "draft-abcd0124" / "mine.bin", graphs / "drafts" / f"{name}.bin"]
+    young = [graphs / "draft-abcd0125" / f"{name}.bin"]
+    for path in (*old, *others, *young):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"weights")
+    for path in (*old, *others):
+        os.utime(path, (0, 0))
+        if path.parent != graphs:
+            os.utime(path.parent, (0, 0))
+    result(edsr())
+    assert not any(path.exists() for path in old)
+    assert not old[0].parent.exists()
+    assert all(path.exists() for path in (*others, *young))
+
+
+def test_a_user_without_a_home_has_no_cache(
+    traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("VERNIER_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    first = result(edsr())
+    np.testing.assert_array_equal(result(edsr()), first)
+    assert len(traced) == 2
+
+
 def test_only_the_newest_are_kept(
     traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

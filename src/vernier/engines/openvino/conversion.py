@@ -3,7 +3,7 @@
 Tracing and checking a large transformer takes longer than running it, and more memory. So the
 graphs of Vernier's own models are kept in a folder, under a hash of all that they were made from:
 ``graphs`` in the one named by VERNIER_CACHE, else in ``vernier`` in the user's cache folder. Those
-that were used last stay.
+that were used last stay. Each ends with a hash of its own: one that has changed is made anew.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import json
 import mmap
 import os
 import re
+import shutil
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -52,6 +54,12 @@ _KEPT = 8
 # The tracer of torch has stores that are the process', not the thread's.
 _TRACING = Lock()
 _KEPT_NAME = re.compile(r"[0-9a-f]{64}\.xml")
+_GRAPH_FILE = re.compile(r"[0-9a-f]{64}\.(?:xml|bin)")
+_DIGEST = "\n<!-- vernier sha256 "
+_DRAFTS = "draft-"
+_DRAFT = re.compile(_DRAFTS + r"[a-z0-9_]{8}")
+# Seconds after which a conversion is no longer at work on its files.
+_ABANDONED = 6 * 3600.0
 
 
 class ConversionError(InputError):
@@ -133,12 +141,12 @@ def convert_module(
     from vernier.models.layers import Model
 
     path = None
-    if isinstance(model, Model) and _is_ours(model):
-        path = _graphs_folder() / f"{_fingerprint(module, model)}.xml"
+    if isinstance(model, Model) and _is_ours(model) and (folder := _graphs_folder()):
+        path = folder / f"{_fingerprint(module, model)}.xml"
     with _TRACING:
         if path is not None:
             with suppress(OSError, RuntimeError, ValueError):  # None was kept, or it is damaged.
-                found = _read(path, core)
+                found = _read_kept(path, core)
                 with suppress(OSError):
                     os.utime(path)
                 return found
@@ -147,23 +155,29 @@ def convert_module(
         if path is not None:
             with suppress(OSError, RuntimeError):  # It serves without being kept.
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with TemporaryDirectory(dir=path.parent) as folder:
-                    draft = Path(folder) / path.name
+                _clear_leftovers(path.parent)
+                with TemporaryDirectory(dir=path.parent, prefix=_DRAFTS) as drafts:
+                    draft = Path(drafts) / path.name
                     ov.save_model(graph, draft, compress_to_fp16=False)
                     # Checked as it is read from there: what was traced takes more memory.
                     graph = None
                     _check(_read(draft, core), examples, expected, core, name)
                     _keep(draft, path)
-                return _read(path, core)
+                return _read_kept(path, core)
         converted = Converted(graph or _traced(module, examples[0], name))
         _check(converted, examples, expected, core, name)
         return converted
 
 
-def _graphs_folder() -> Path:
-    named = os.environ.get("VERNIER_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vernier"
-    return (Path(named) if named else base) / "graphs"
+def _graphs_folder() -> Path | None:
+    """Where graphs are kept; None where the user has no folder of their own."""
+    if named := os.environ.get("VERNIER_CACHE"):
+        return Path(named) / "graphs"
+    caches = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(caches or Path.home() / ".cache") / "vernier" / "graphs"
+    except RuntimeError:  # A user without a home, as in a container.
+        return None
 
 
 def _is_ours(model: nn.Module) -> bool:
@@ -188,17 +202,40 @@ def _fingerprint(module: nn.Module, model: Model) -> str:
     return found.hexdigest()
 
 
-def _read(path: Path, core: ov.Core) -> Converted:
-    """The graph that was kept under this path.
+def _read(path: Path, core: ov.Core, digest: str | None = None) -> Converted:
+    """The graph that was written to this path.
+
+    Args:
+        digest: that its two files must have; None asks for none.
 
     Raises:
-        OSError, RuntimeError, ValueError: none was, or it is damaged.
+        OSError, RuntimeError, ValueError: there is none, or it is damaged.
     """
     # OpenVINO would map the file too, but could not be told to let go of it.
     with path.with_suffix(".bin").open("rb") as file:
         weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    description, _, _ = path.read_text(encoding="utf-8").partition(_DIGEST)
+    if digest is not None and _digest(description, weights) != digest:
+        raise ValueError(f"{path} has changed since it was kept")
     tensor = ov.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
-    return Converted(core.read_model(path.read_text(encoding="utf-8"), tensor), weights)
+    return Converted(core.read_model(description, tensor), weights)
+
+
+def _read_kept(path: Path, core: ov.Core) -> Converted:
+    """The graph that was kept under this path, as it was kept.
+
+    Raises:
+        OSError, RuntimeError, ValueError: none was, or it has changed.
+    """
+    _, _, digest = path.read_text(encoding="utf-8").partition(_DIGEST)
+    return _read(path, core, digest)
+
+
+def _digest(description: str, weights: mmap.mmap | bytes) -> str:
+    """Of the two files of a graph, as the comment that ends the description."""
+    found = hashlib.sha256(description.encode())
+    found.update(weights)
+    return f"{found.hexdigest()} -->\n"
 
 
 def _keep(draft: Path, path: Path) -> None:
@@ -210,6 +247,9 @@ def _keep(draft: Path, path: Path) -> None:
     Raises:
         OSError: it cannot be moved.
     """
+    description = draft.read_text(encoding="utf-8")
+    digest = _digest(description, draft.with_suffix(".bin").read_bytes())
+    draft.write_text(f"{description}{_DIGEST}{digest}", encoding="utf-8")
     # The description comes last: with it the graph is there.
     for suffix in (".bin", ".xml"):
         draft.with_suffix(suffix).replace(path.with_suffix(suffix))
@@ -222,6 +262,22 @@ def _keep(draft: Path, path: Path) -> None:
         for suffix in (".xml", ".bin"):
             with suppress(OSError):
                 old.with_suffix(suffix).unlink()
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what conversions that were killed have left, once nobody can still be at work on it.
+
+    Nothing is touched that another program may have left in the folder.
+    """
+    for found in folder.iterdir():
+        with suppress(OSError):  # Removed by another process.
+            if time.time() - found.stat().st_mtime < _ABANDONED:
+                continue
+            if _DRAFT.fullmatch(found.name) and found.is_dir():
+                if all(_GRAPH_FILE.fullmatch(file.name) for file in found.iterdir()):
+                    shutil.rmtree(found, ignore_errors=True)
+            elif _GRAPH_FILE.fullmatch(found.name) and not found.with_suffix(".xml").exists():
+                found.unlink()
 
 
 def _computed(
