@@ -12,7 +12,7 @@ from vernier import cli
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(cli.__file__).parent
-SHARED = {"__init__", "app", "options"}
+SHARED = {"__init__", "app", "endings", "options"}
 COMMANDS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 

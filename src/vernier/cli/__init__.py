@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import sys
 
+import typer
+
 from vernier.cli.app import app
 from vernier.cli import (
     upscale,
@@ -22,9 +24,19 @@ from vernier.cli import (
     compare,
     export,
 )
-from vernier.cli.options import print_error
+from vernier.cli.endings import (
+    BROKEN_PIPE,
+    FULL,
+    ending_cleanly,
+    leads_nowhere,
+    printing_anything,
+    silence,
+    silence_if_broken,
+)
+from vernier.cli.options import print_error, print_line
 from vernier.errors import VernierError
 from vernier.extras import named_extras
+from vernier.io.files import reason_of
 
 __all__ = [
     "ablate",
@@ -46,17 +58,50 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command line; what is wrong with it or with its files is one line, exit code 2."""
+    """Run the command line; what is wrong with it or with its files is one line, exit code 2.
+
+    Interrupted it is 130, ended by a signal 128 and its number, and 141 if nobody reads what it
+    prints any more.
+    """
+    printing_anything(sys.stdout, sys.stderr)
+    with ending_cleanly():
+        code = _run()
+        # Complained about here, and not by Python when the process ends.
+        if silence_if_broken(sys.stdout) and not code:
+            print_error("the output cannot be written: is the disk full?")
+            code = 2
+        silence_if_broken(sys.stderr)
+        sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code."""
+    stdout, stderr = sys.stdout, sys.stderr
     try:
         with named_extras():
-            sys.exit(app(prog_name="vernier", standalone_mode=False))
+            return int(app(prog_name="vernier", standalone_mode=False) or 0)
     except VernierError as error:
-        print_error(error)
-        sys.exit(2)
+        return _refused(error)
     except MemoryError as error:
         reason = f" ({error})" if str(error) else ""
-        print_error(f"memory ran out{reason}: take less at once, or close other programs")
-        sys.exit(2)
+        return _refused(f"memory ran out{reason}: take less at once, or close other programs")
+    except (KeyboardInterrupt, typer.Abort):
+        print_line("interrupted")
+        return 130
+    except OSError as error:
+        # Of files that are named, what goes wrong has been told.
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        silence(sys.stdout)
+        return _refused(f"the output cannot be written ({reason_of(error)})")
+    except SystemExit as end:
+        # Where the reader of a pipe has gone, typer puts something in the place of both streams,
+        # and rich leads stdout to nowhere.
+        if sys.stdout is not stdout or (end.code == 1 and leads_nowhere(stdout)):
+            sys.stdout, sys.stderr = stdout, stderr
+            silence(stdout)
+            return BROKEN_PIPE
+        return end.code if isinstance(end.code, int) else bool(end.code)
     except Exception as error:
         # What typer says of a wrong command line. Its class has no public name in all versions,
         # its method has.
@@ -66,5 +111,9 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "vernier"
         reason = " ".join(told().replace("Value error, ", "").split())
-        print_error(f"{reason.rstrip('.')}: see {command} --help")
-        sys.exit(2)
+        return _refused(f"{reason.rstrip('.')}: see {command} --help")
+
+
+def _refused(reason: object) -> int:
+    print_error(reason)
+    return 2

@@ -5,6 +5,7 @@ Heavy imports live inside the commands, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,12 @@ from vernier import __version__
 stderr = Console(stderr=True, soft_wrap=True)
 
 
+def print_line(line: str, *, markup: bool = False) -> None:
+    """Print a line on stderr; one that takes no more is not worth an error of its own."""
+    with suppress(OSError):
+        stderr.print(line, markup=markup, highlight=False)
+
+
 class _Interruptible(TyperGroup):
     """Says that a command was interrupted; typer would end without a word."""
 
@@ -24,7 +31,7 @@ class _Interruptible(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            stderr.print("interrupted")
+            print_line("interrupted")
             raise typer.Exit(130) from None
 
 
@@ -39,6 +46,8 @@ app = typer.Typer(
     cls=_Interruptible,
     help="Super-resolution of pictures and hyperspectral cubes, measured as the papers measure.",
     invoke_without_command=True,
+    # Commands take this over.
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from vernier.cli.app import stderr
+from vernier.cli.app import print_line, stderr
 from vernier.errors import InputError
+from vernier.io.files import shown
 from vernier.progress import Progress
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "parse_tile",
     "parse_wavelengths",
     "print_error",
+    "print_line",
     "progress_bar",
     "show_notes",
 ]
@@ -137,12 +139,12 @@ def parse_wavelengths(text: str | None) -> list[float] | None:
 def show_notes(notes: Iterable[str]) -> None:
     """Print what a user should know of a result; results themselves go to stdout."""
     for note in notes:
-        stderr.print(f"note: {note}", markup=False, highlight=False)
+        print_line(f"note: {note}")
 
 
 def print_error(error: object) -> None:
     """Print what went wrong as one line."""
-    stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    print_line(f"[bold red]error:[/] {escape(shown(error))}", markup=True)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from vernier.cli.options import (
     show_notes,
 )
 from vernier.errors import InputError
+from vernier.io.files import shown
 from vernier.zoo.registry import DEFAULT_MODEL
 
 
@@ -111,7 +112,7 @@ def upscale(
     show_notes(done.notes)
     if done.is_single and done.errors:
         raise done.errors[0]
-    typer.echo(f"{done}, {took:.2f} s" if done.outcomes else done)
+    typer.echo(shown(f"{done}, {took:.2f} s" if done.outcomes else done))
     for error in done.errors:
         print_error(error)
     if done.errors:
