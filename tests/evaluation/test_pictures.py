@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,13 @@ from vernier.metrics import psnr
 from vernier.zoo import create_model, new_card, save_weights
 
 
+class Seen(list[tuple[int, ...]]):
+    """What a network and its copies saw."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Seen:
+        return self
+
+
 class Bicubic(nn.Module):
     """A "model" whose right answer is known."""
 
@@ -29,7 +38,7 @@ class Bicubic(nn.Module):
         super().__init__()
         self.scale = scale
         self.colour = colour
-        self.seen: list[tuple[int, ...]] = []
+        self.seen = Seen()
 
     def forward(self, lr: Tensor) -> Tensor:
         assert not self.training
@@ -145,7 +154,7 @@ def test_render(pictures: Path) -> None:
     mean = f"{report.results[0].psnr:.2f} / {report.results[0].ssim:.4f}"
     caption = (
         "x2, PSNR in dB / SSIM on BT.601 luma, result rounded to 8 bit, 2 pixels cropped, mean "
-        "over images; 1 gray picture kept gray; LR made by MATLAB bicubic: pictures."
+        "over images; 1 gray picture kept gray; LR made by MATLAB bicubic: pictures (2 pictures)."
     )
     markdown = report.render("markdown").splitlines()
     assert markdown[:3] == [
@@ -206,3 +215,57 @@ def test_progress_counts_images(pictures: Path) -> None:
         [], [pictures], scale=2, protocol=PAPERS, progress=lambda *call: seen.append(call)
     )
     assert seen == [(0, 2, "pictures/colour"), (1, 2, "pictures/gray")]
+
+
+def test_networks_that_were_handed_in_stay_as_they_are(pictures: Path) -> None:
+    """Also where one layer has another mode than the rest, and while others train them."""
+
+    class Watched(Bicubic):
+        def __init__(self) -> None:
+            super().__init__(2, "luma")
+            self.norm, self.other = nn.BatchNorm2d(1).eval(), nn.BatchNorm2d(1)
+
+        def forward(self, lr: Tensor) -> Tensor:
+            modes.append([module.training for module in model.modules()])
+            assert not any(module.training for module in self.modules())
+            return self.other(self.norm(super().forward(lr)))
+
+    modes: list[list[bool]] = []
+    model = Watched().train()
+    model.norm.eval()
+    before = [module.training for module in model.modules()]
+    assert len(set(before)) == 2
+    evaluate_pictures([model], [pictures])
+    assert modes == [before, before]
+    assert [module.training for module in model.modules()] == before
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert model.other.num_batches_tracked == 0
+
+
+def test_a_network_that_cannot_be_copied_is_refused(pictures: Path) -> None:
+    model = Bicubic(2, "luma")
+    model.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(InputError, match=r"Bicubic cannot be copied \(cannot pickle") as caught:
+        evaluate_pictures([model], [pictures])
+    assert "\n" not in str(caught.value)
+
+
+def test_lr_beside_hr_is_not_measured(shared: Path, tmp_path: Path) -> None:
+    """The figures are those of the usual layout, whatever lies beside."""
+    folder = tmp_path / "Set5" / "image_SRF_2"
+    folder.mkdir(parents=True)
+    for number, name in enumerate(("baby", "bird", "butterfly"), start=1):
+        for kind, file in (
+            ("HR", f"HR/{name}.png"),
+            ("LR", f"LR_bicubic/X2/{name}x2.png"),
+            ("ScSR", f"HR/{name}.png"),
+        ):
+            target = folder / f"img_{number:03}_SRF_2_{kind}.png"
+            shutil.copy(shared / "data/Set5" / file, target)
+    usual = evaluate_pictures([], [shared / "data/Set5"], scale=2).results[0]
+    report = evaluate_pictures([], [tmp_path / "Set5"], scale=2)
+    assert [i.psnr for i in report.results[0].images] == [i.psnr for i in usual.images[:3]]
+    assert "LR from files: Set5 (3 pictures)" in report.caption
+    assert report.notes == (
+        "Set5: 3 other pictures beside HR left out, such as img_001_SRF_2_ScSR.png",
+    )

@@ -1,11 +1,11 @@
-"""The networks of a table: each loaded once, named for its row, and put back as it was."""
+"""The networks of a table: each loaded once, named for its row, and measured on a twin."""
 
 from __future__ import annotations
 
+import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from vernier.devices import memory_errors
 from vernier.errors import InputError
+from vernier.io.files import reason_of
+from vernier.models.frozen import frozen_twin
 from vernier.models.layers import FusionModel
 from vernier.zoo import list_models, load_model, weights_path
 from vernier.zoo.checkpoints import fuses_cubes
@@ -108,18 +110,27 @@ def _of_weights(source: str | Path, scale: int | None) -> Candidate:
     return Candidate(name_of(source), card.name, module, card.scale, file)
 
 
-@contextmanager
-def on_device(candidates: Sequence[Candidate], device: torch.device) -> Iterator[None]:
-    """Around the measurement: networks are on the device, in eval mode; the mode is undone."""
-    modules = [candidate.module for candidate in candidates]
-    training = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.eval().to(device)
-        yield
-    finally:
-        for module, was_training in zip(modules, training, strict=True):
-            module.train(was_training)
+def on_device(candidates: Sequence[Candidate], device: torch.device) -> list[Candidate]:
+    """Networks that are ready to be measured: on the device, in eval mode.
+
+    They are twins: a network that was handed in keeps its place and its modes, those of its layers
+    too, and others may use or train it meanwhile.
+
+    Raises:
+        InputError: one cannot be copied.
+    """
+    ready = []
+    for candidate in candidates:
+        try:
+            module = frozen_twin(candidate.module).to(device)
+        # What a network keeps beside its tensors, a lock or an open file, may refuse.
+        except (TypeError, pickle.PicklingError) as error:
+            raise InputError(
+                f"{candidate.name} cannot be copied ({reason_of(error)}); keep tensors and plain "
+                "values in it alone"
+            ) from error
+        ready.append(replace(candidate, module=module))
+    return ready
 
 
 def timed(what: str, run: Callable[[], Tensor]) -> tuple[Tensor, float]:

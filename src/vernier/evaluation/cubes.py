@@ -101,7 +101,7 @@ def measure_cubes(
     names = [name for source in sources for name in source.facts.scenes]
     if (name := repeated(names)) is not None:
         raise InputError(f"two scenes are named {name}; evaluate them apart")
-    contestants = _contestants(candidates, device)
+    contestants = _contestants(on_device(candidates, device), device)
     pages = {} if sheets is None else _pages(sheets, names, contestants)
     read = [path for source in sources for path in source.files]
     protect([*(candidate.file for candidate in candidates), *read], [*outputs, *pages.values()])
@@ -111,19 +111,18 @@ def measure_cubes(
     scores: dict[str, list[SceneScore]] = {contestant.name: [] for contestant in contestants}
     pixels: set[tuple[int, int]] = set()
     done = 0
-    with on_device(candidates, device):
-        for source in sources:
-            for scene in source.scenes():
-                if progress is not None:
-                    progress(done, len(names), scene.name)
-                _check(scene, contestants)
-                pixels.add((scene.lr.shape[-2], scene.lr.shape[-1]))
-                for contestant in contestants:
-                    score, result = _score(contestant, scene, measure, scale, clamp)
-                    scores[contestant.name].append(score)
-                    if page := pages.get((scene.name, contestant.name)):
-                        _draw(page, scene, contestant.name, result, source.wavelengths)
-                done += 1
+    for source in sources:
+        for scene in source.scenes():
+            if progress is not None:
+                progress(done, len(names), scene.name)
+            _check(scene, contestants)
+            pixels.add((scene.lr.shape[-2], scene.lr.shape[-1]))
+            for contestant in contestants:
+                score, result = _score(contestant, scene, measure, scale, clamp)
+                scores[contestant.name].append(score)
+                if page := pages.get((scene.name, contestant.name)):
+                    _draw(page, scene, contestant.name, result, source.wavelengths)
+            done += 1
     return FusionReport(
         scale=scale,
         convention=measure,

@@ -115,7 +115,11 @@ class PictureReport(Report):
         if gray := sum(facts.gray for facts in self.benchmarks):
             text += f"; {gray} gray {'picture' if gray == 1 else 'pictures'} kept gray"
         for source, words in (("files", "LR from files"), ("made", "LR made by MATLAB bicubic")):
-            names = [facts.name for facts in self.benchmarks if facts.lr_source == source]
+            names = [
+                f"{facts.name} ({facts.images} picture{'s' * (facts.images != 1)})"
+                for facts in self.benchmarks
+                if facts.lr_source == source
+            ]
             if names:
                 text += f"; {words}: {', '.join(names)}"
         if "~" in "".join(_published(result) for result in self.results):

@@ -70,12 +70,11 @@ def measure_pictures(
     protect([*(candidate.file for candidate in candidates), *read], outputs)
 
     contestants = [_bicubic(scale, protocol)]
-    for candidate in candidates:
+    for candidate in on_device(candidates, device):
         name = numbered(candidate.name, [contestant.name for contestant in contestants])
         runner = _runner(candidate.module, name, scale, protocol, device)
         contestants.append(_Contestant(name, candidate.published_name, runner))
-    with on_device(candidates, device):
-        return _measure(contestants, benchmarks, scale, protocol, progress)
+    return _measure(contestants, benchmarks, scale, protocol, progress)
 
 
 def _measure(
@@ -90,7 +89,7 @@ def _measure(
     facts, results = [], []
     for benchmark in benchmarks:
         scores: list[list[ImageScore]] = [[] for _ in contestants]
-        gray, notes = 0, list[str]()
+        gray, notes = 0, list(benchmark.notes)
         for pair in benchmark.pairs:
             if progress is not None:
                 progress(done, total, f"{benchmark.name}/{pair.name}")
