@@ -22,9 +22,11 @@ __all__ = [
     "Field",
     "TiffStructure",
     "add_metadata_to_tiff",
+    "density_of_exif",
     "exif_of_tiff",
     "fitted_exif",
     "packed",
+    "states_centimetres",
     "tags_of_tiff",
     "take_orientation",
     "tiff_with_metadata",
@@ -34,6 +36,7 @@ __all__ = [
 _WIDTH, _HEIGHT, _ORIENTATION, _IPTC = 0x0100, 0x0101, 0x0112, 0x83BB
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 0x011A, 0x011B, 0x0128
 _NO_UNIT, _INCHES, _CENTIMETRES = 1, 2, 3
+_MILLIMETRES = {_INCHES: 25.4, _CENTIMETRES: 10.0}
 _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _RESOLUTION = frozenset({_X_RESOLUTION, _Y_RESOLUTION, _UNIT})
@@ -223,8 +226,53 @@ def _set_numbers(
     tiff: TiffStructure, patched: bytearray, entries: dict[int, int], numbers: dict[int, int]
 ) -> None:
     for tag, number in numbers.items():
-        if tag in entries:
+        if tag not in entries:
+            continue
+        (kind,) = struct.unpack_from(tiff.order + "H", patched, entries[tag] + 2)
+        if kind == _SHORT and number < 2**16:
+            struct.pack_into(tiff.order + "IHH", patched, entries[tag] + 4, 1, number, 0)
+        else:
             struct.pack_into(tiff.order + "HII", patched, entries[tag] + 2, _LONG, 1, number)
+
+
+def density_of_exif(exif: bytes) -> tuple[float, float] | None:
+    """Pixels per millimetre, horizontal and vertical, that an EXIF block states; None for none."""
+    try:
+        tiff = TiffStructure.parse(exif)
+        stated = _densities(tiff, tiff.entries(tiff.start)[0])
+    except DAMAGE:
+        return None
+    return stated[0] if stated else None
+
+
+def states_centimetres(exif: bytes) -> bool:
+    """Whether an EXIF block counts pixels per centimetre."""
+    try:
+        tiff = TiffStructure.parse(exif)
+        entries = tiff.entries(tiff.start)[0]
+        return _UNIT in entries and _whole_number(tiff, entries[_UNIT]) == _CENTIMETRES
+    except DAMAGE:
+        return False
+
+
+def _densities(
+    tiff: TiffStructure, entries: dict[int, int]
+) -> tuple[tuple[float, float], tuple[int, int]] | None:
+    """Both resolutions in pixels per millimetre, and the places of their fractions."""
+    unit = _whole_number(tiff, entries[_UNIT]) if _UNIT in entries else _INCHES
+    if unit not in _MILLIMETRES:
+        return None
+    places, stated = [], []
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        if tag not in entries:
+            return None
+        kind, count, place = struct.unpack_from(tiff.order + "HII", tiff.data, entries[tag] + 2)
+        numerator, denominator = struct.unpack_from(tiff.order + "II", tiff.data, place)
+        if (kind, count) != (_RATIONAL, 1) or not numerator or not denominator:
+            return None
+        places.append(place)
+        stated.append(numerator / denominator / _MILLIMETRES[unit])
+    return (stated[0], stated[1]), (places[0], places[1])
 
 
 def _set_density(
@@ -234,21 +282,10 @@ def _set_density(
     density: tuple[float, float],
 ) -> None:
     """Write both resolutions and their unit, unless they say the same but for rounding."""
-    if not {_X_RESOLUTION, _Y_RESOLUTION} <= entries.keys():
+    found = _densities(tiff, entries)
+    if found is None or all(abs(a - b) <= 0.005 * b for a, b in zip(found[0], density)):
         return
-    places, stated = [], []
-    unit = _whole_number(tiff, entries[_UNIT]) if _UNIT in entries else _INCHES
-    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
-        kind, count, place = struct.unpack_from(tiff.order + "HII", patched, entries[tag] + 2)
-        if (kind, count) != (_RATIONAL, 1):
-            return
-        numerator, denominator = struct.unpack_from(tiff.order + "II", patched, place)
-        places.append(place)
-        millimetres = 10 if unit == _CENTIMETRES else 25.4
-        stated.append(numerator / denominator / millimetres if denominator else 0)
-    if all(abs(a - b) <= 0.005 * b for a, b in zip(stated, density)):
-        return
-    for place, each in zip(places, density):
+    for place, each in zip(found[1], density):
         struct.pack_into(tiff.order + "II", patched, place, round(each * 25400), 1000)
     if _UNIT in entries:
         struct.pack_into(tiff.order + "HIHH", patched, entries[_UNIT] + 2, _SHORT, 1, _INCHES, 0)
@@ -279,42 +316,46 @@ def _end_of_values(tiff: TiffStructure, start: int, seen: set[int]) -> int:
     return end
 
 
-def exif_of_tiff(file: Path | bytes) -> bytes | None:
-    """What a TIFF file tells of its first picture, as an EXIF block without orientation.
+def exif_of_tiff(file: Path | bytes, start: int | None = None) -> bytes | None:
+    """What a TIFF file tells of a picture, as an EXIF block without orientation.
 
     Args:
         file: its path, or the file itself.
+        start: offset of the picture's directory; None for the first.
 
     Returns:
         None where the file tells nothing, or nothing that can be understood.
     """
-    return tags_of_tiff(file, _ABOUT)
+    return tags_of_tiff(file, _ABOUT, start)
 
 
-def tags_of_tiff(file: Path | bytes, tags: Collection[int]) -> bytes | None:
-    """Some tags of a TIFF file's first picture, as a TIFF structure of their own.
+def tags_of_tiff(
+    file: Path | bytes, tags: Collection[int], start: int | None = None
+) -> bytes | None:
+    """Some tags of a TIFF file's picture, as a TIFF structure of their own.
 
     Args:
         file: its path, or the file itself.
+        start: offset of the picture's directory; None for the first.
 
     Returns:
         None where the file has none of them, or is not understood.
     """
     try:
         if isinstance(file, bytes):
-            return _tags_of(file, tags)
+            return _tags_of(file, tags, start)
         with (
             file.open("rb") as opened,
             mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            return _tags_of(data, tags)
+            return _tags_of(data, tags, start)
     except (OSError, *DAMAGE):
         return None
 
 
-def _tags_of(data: bytes | mmap.mmap, tags: Collection[int]) -> bytes | None:
+def _tags_of(data: bytes | mmap.mmap, tags: Collection[int], start: int | None) -> bytes | None:
     tiff = TiffStructure.parse(data)
-    found = tiff.fields(tiff.start, tags)
+    found = tiff.fields(tiff.start if start is None else start, tags)
     if not found.keys() - _RESOLUTION:
         return None
     head = struct.pack(tiff.order + "2sHI", b"II" if tiff.order == "<" else b"MM", 42, 8)

@@ -1,7 +1,7 @@
 """Where on the ground a TIFF picture lies: GeoTIFF's tags and GDAL's, for pictures made larger.
 
-OGC GeoTIFF 1.1, annex B; GDAL's tags 42112 and 42113; the tag of rational polynomials (RPC in
-GeoTIFF, 50844). A picture of twice the size has pixels of half the size: tags that are copied
+OGC GeoTIFF 1.1, annex B; GDAL's tag 42112; the tag of rational polynomials (RPC in GeoTIFF,
+50844). A picture of twice the size has pixels of half the size: tags that are copied
 unchanged would spread it over four times the ground.
 """
 
@@ -19,11 +19,11 @@ __all__ = ["GEOREFERENCE_TAGS", "has_place", "scaled_georeference", "scaled_tags
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, POLYNOMIALS = 33550, 33922, 34264, 50844
 _KEYS, _KEY_NUMBERS, _KEY_TEXT = 34735, 34736, 34737
-_GDAL_METADATA, _GDAL_NO_DATA = 42112, 42113
+_GDAL_METADATA = 42112
 GEOREFERENCE_TAGS = frozenset(
     {
         *(PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, POLYNOMIALS, _KEYS, _KEY_NUMBERS, _KEY_TEXT),
-        *(_GDAL_METADATA, _GDAL_NO_DATA),
+        _GDAL_METADATA,
     }
 )
 """The tags that are kept, from TIFF to TIFF."""

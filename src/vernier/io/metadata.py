@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from vernier.io.exif import (
     add_metadata_to_tiff,
+    exif_of_tiff,
     fitted_exif,
     tags_of_tiff,
     tiff_with_metadata,
     without_thumbnail,
 )
 from vernier.io.georeference import GEOREFERENCE_TAGS, has_place
+from vernier.io.gif import gif_comments
 from vernier.io.heif import further_heif_pictures, heif_with_exif
 from vernier.io.iptc import iptc_chunk, iptc_records
 from vernier.io.jpeg import (
@@ -40,6 +42,7 @@ from vernier.io.png import (
     chunks_of,
     comment_chunk,
     decoded_text,
+    density_of,
     is_text,
     png_with_chunks,
     raw_profile,
@@ -56,7 +59,6 @@ __all__ = [
     "Beside",
     "add_to_bytes",
     "add_to_file",
-    "joined_comments",
     "metadata_losses",
     "read_beside",
 ]
@@ -74,7 +76,9 @@ class Beside:
     Attributes:
         blocks: "text", "comments" and "georeference", see `vernier.io.Picture.metadata`.
         companion: what else of the file is no part of its picture, such as a gain map.
-        exif, xmp, iptc: of a PNG, which may hold them where libvips does not look.
+        exif, xmp, iptc: of a PNG, which may hold them where libvips does not look. Of a TIFF, whose
+            EXIF it does not read, exif alone.
+        density: of a PNG, in pixels per millimetre; libvips makes one up where there is none.
     """
 
     blocks: dict[str, bytes]
@@ -82,13 +86,15 @@ class Beside:
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
+    density: tuple[float, float] | None = None
 
 
-def read_beside(file: Path | bytes, source_format: str) -> Beside:
+def read_beside(file: Path | bytes, source_format: str, start: int | None = None) -> Beside:
     """Read what libvips does not; of a damaged file as much as is whole.
 
     Args:
         source_format: as in `vernier.io.Picture`.
+        start: of a TIFF, offset of the directory that tells of the picture; None for the first.
     """
     match source_format:
         case "png":
@@ -100,15 +106,21 @@ def read_beside(file: Path | bytes, source_format: str) -> Beside:
                 exif=exif or raw_profile(chunks, "exif", "APP1"),
                 xmp=xmp_of(chunks) or raw_profile(chunks, "xmp"),
                 iptc=raw_profile(chunks, "iptc", "8bim"),
+                density=density_of(chunks),
             )
         case "jpeg":
             segments = list(read_segments(file))
-            comments = joined_comments(comments_of(segments))
+            comments = _joined(comments_of(segments))
             blocks = {"comments": comments} if comments else {}
             return Beside(blocks, companion=further_pictures(segments))
         case "tiff":
-            place = tags_of_tiff(file, GEOREFERENCE_TAGS)
-            return Beside({"georeference": place} if place else {})
+            place = tags_of_tiff(file, GEOREFERENCE_TAGS, start)
+            # Where a preview comes first, it is told who took the picture.
+            exif = exif_of_tiff(file, start) or exif_of_tiff(file)
+            return Beside({"georeference": place} if place else {}, exif=exif)
+        case "gif":
+            comments = _joined(gif_comments(file))
+            return Beside({"comments": comments} if comments else {})
         case "heif":
             return Beside({}, companion=further_heif_pictures(_head(file)))
     return Beside({})
@@ -121,9 +133,9 @@ def _head(file: Path | bytes) -> bytes:
         return opened.read(_HEAD)
 
 
-def joined_comments(comments: Sequence[bytes]) -> bytes:
-    """Comments as `vernier.io.Picture.metadata` holds them."""
-    return b"".join(map(comment_segment, comments))
+def _joined(comments: Sequence[bytes]) -> bytes:
+    """Comments as `vernier.io.Picture.metadata` holds them, cut where a segment ends."""
+    return b"".join(comment_segment(comment[:LONGEST_COMMENT]) for comment in comments)
 
 
 def add_to_file(path: Path, writer: str, picture: Picture) -> None:
@@ -176,7 +188,7 @@ def add_to_bytes(content: bytes, writer: str, picture: Picture) -> bytes:
             return jpeg_with_segments(
                 content,
                 exif=exif,
-                comments=joined_comments(_comments_for_jpeg(picture)),
+                comments=_joined(_comments_for_jpeg(picture)),
                 density=picture.density,
                 in_centimetres=picture.density_unit == "cm",
             )

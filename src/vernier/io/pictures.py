@@ -14,25 +14,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyvips
 
 from vernier.errors import InputError
 from vernier.io.exif import (
-    exif_of_tiff,
+    density_of_exif,
+    states_centimetres,
     take_orientation,
 )
 from vernier.io.files import replacing, shown
-from vernier.io.georeference import scaled_georeference
+from vernier.io.georeference import has_place, scaled_georeference
 from vernier.io.heif import PLACEHOLDER
 from vernier.io.iptc import iptc_resource
 from vernier.io.metadata import (
     Beside,
     add_to_bytes,
     add_to_file,
-    joined_comments,
     metadata_losses,
     read_beside,
 )
@@ -238,27 +238,22 @@ def read_picture(
             f"{_title(file)}: declares {opened.width} x {opened.height} pixels, more than the "
             f"limit of {max_pixels}; if you trust the file, raise the limit with --max-pixels"
         )
-    orientation, metadata, notes = _read_metadata(file, opened)
+    told = _read_metadata(file, opened)
     try:
         pixels = opened.decode()
     except _VIPS_ERRORS as error:
         raise _damaged(file, opened.format, error) from None
     except (TiffError, OSError) as error:
         raise PictureError(f"{_title(file)}: {_reason(error)}") from None
-    image = opened.image
-    # libvips says 1 where a file says nothing, and damaged files say anything.
-    stated = image.xres != 1 and 0 < image.xres < 1e6 and 0 < image.yres < 1e6
-    unit = image.get("resolution-unit") if image.get_typeof("resolution-unit") else None
-    density = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
     picture = Picture(
-        _turn_upright(pixels, orientation),
-        metadata=metadata,
+        _turn_upright(pixels, told.orientation),
+        metadata=told.blocks,
         source_format=opened.format,
-        density=density if stated and (unit or opened.format != "tiff") else None,
-        density_unit="cm" if unit == "cm" else "in",
+        density=told.density,
+        density_unit=told.density_unit,
         frames=opened.frames,
         has_extra_band=opened.has_extra_band,
-        notes=opened.notes + notes,
+        notes=opened.notes + told.notes,
         no_data=opened.no_data,
     )
     if picture.no_data is None and (found := _customary_no_data(picture.pixels)) is not None:
@@ -279,9 +274,9 @@ def picture_size(source: str | os.PathLike[str] | Content) -> tuple[int, int, in
     """
     file = _file_of(source)
     opened = _open(file)
-    orientation, _, _ = _read_metadata(file, opened)
+    is_turned = _read_metadata(file, opened).orientation >= 5
     width, height, bands = opened.width, opened.height, opened.bands
-    return (height, width, bands) if orientation >= 5 else (width, height, bands)
+    return (height, width, bands) if is_turned else (width, height, bands)
 
 
 def write_picture(
@@ -517,6 +512,7 @@ class _Opened:
         bands: 1 to 4, as `Picture` has them.
         decode: reads the pixels (H, W, C).
         profile: that the pixels are in, whether it fits them or not.
+        start: of a TIFF, offset of the directory that tells of the picture; None for the first.
     """
 
     format: str
@@ -530,6 +526,7 @@ class _Opened:
     has_extra_band: bool = False
     notes: tuple[str, ...] = ()
     no_data: float | None = None
+    start: int | None = None
 
 
 def _open(file: Path | bytes) -> _Opened:
@@ -601,6 +598,7 @@ def _opened_tiff(file: Path | bytes) -> _Opened:
         found.has_extra_band,
         found.notes,
         found.no_data,
+        found.start,
     )
 
 
@@ -615,23 +613,34 @@ def _no_picture(file: Path | bytes, bands: int, kind: str) -> PictureError:
     )
 
 
-def _read_metadata(
-    file: Path | bytes, opened: _Opened
-) -> tuple[int, dict[str, bytes], tuple[str, ...]]:
-    """The orientation that the pixels still need (1 to 8), blocks that no longer ask for it, notes.
+class _Told(NamedTuple):
+    """What a file tells beside its pixels.
 
-    Of what lies beside the picture in its file, blocks no longer speak.
+    Attributes:
+        orientation: what the pixels still need, 1 to 8.
+        blocks: as in `Picture.metadata`.
+        notes, density, density_unit: as in `Picture`.
     """
+
+    orientation: int
+    blocks: dict[str, bytes]
+    notes: tuple[str, ...]
+    density: tuple[float, float] | None
+    density_unit: Literal["in", "cm"]
+
+
+def _read_metadata(file: Path | bytes, opened: _Opened) -> _Told:
+    """What a file tells, in blocks that speak neither of turning nor of what is not taken over."""
     image, source_format = opened.image, opened.format
     noted: list[int | None] = []
-    beside = read_beside(file, source_format)
+    beside = read_beside(file, source_format, opened.start)
     blocks = dict(beside.blocks)
     companions = [beside.companion] if beside.companion else []
     if source_format == "heif":
         noted.append(1)
     elif image.get_typeof("orientation"):
         noted.append(image.get("orientation"))
-    if exif := exif_of_tiff(file) if source_format == "tiff" else _read_exif(image, beside):
+    if exif := _read_exif(image, beside):
         orientation, blocks["exif"] = take_orientation(exif)
         noted.append(orientation)
     if xmp := _blob(image, "xmp-data") or beside.xmp:
@@ -646,16 +655,39 @@ def _read_metadata(
         iptc = iptc_resource(iptc)
     if iptc.startswith(b"8BIM"):
         blocks["iptc"] = iptc
-    if source_format == "gif" and image.get_typeof("gif-comment"):
-        blocks["comments"] = joined_comments([image.get("gif-comment").encode()])
     orientation = next((value for value in noted if value), 1)
+    density, unit = _density(image, exif, beside)
+    if density and orientation >= 5:
+        density = density[1], density[0]
     notes = tuple(f"{what} in the file is left out" for what in dict.fromkeys(companions))
-    return orientation, blocks, notes
+    if orientation != 1 and has_place(blocks.get("georeference", b"")):
+        del blocks["georeference"]
+        notes += ("the place on the ground (GeoTIFF) is left out, for the picture was turned",)
+    return _Told(orientation, blocks, notes, density, unit)
+
+
+def _density(
+    image: pyvips.Image, exif: bytes | None, beside: Beside
+) -> tuple[tuple[float, float] | None, Literal["in", "cm"]]:
+    """Pixels per millimetre that the file itself states, and per what it counts them."""
+    if exif and (stated := density_of_exif(exif)) and _is_plausible(stated):
+        return stated, "cm" if states_centimetres(exif) else "in"
+    unit = image.get("resolution-unit") if image.get_typeof("resolution-unit") else None
+    # Without a unit libvips makes numbers up, and it says 1 where a file says nothing.
+    if unit and image.xres != 1 and _is_plausible((image.xres, image.yres)):
+        return (image.xres, image.yres), "cm" if unit == "cm" else "in"
+    of_png = beside.density
+    return of_png if of_png and _is_plausible(of_png) else None, "in"
+
+
+def _is_plausible(density: tuple[float, float]) -> bool:
+    """Whether a resolution is a number at all: damaged files say anything."""
+    return all(0 < each < 1e6 for each in density)
 
 
 def _read_exif(image: pyvips.Image, beside: Beside) -> bytes | None:
     """The EXIF block, as a bare TIFF structure."""
-    exif = (_blob(image, "exif-data") or beside.exif or b"").removeprefix(b"Exif\0\0")
+    exif = (beside.exif or _blob(image, "exif-data") or b"").removeprefix(b"Exif\0\0")
     return exif if exif[:4] in (b"II*\0", b"MM\0*") else None
 
 

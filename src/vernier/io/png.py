@@ -21,6 +21,7 @@ __all__ = [
     "chunks_of",
     "comment_chunk",
     "decoded_text",
+    "density_of",
     "is_text",
     "png_chunks",
     "png_with_chunks",
@@ -39,6 +40,7 @@ _LONGEST_TEXT = 2**24
 # Kinds of raw profiles that are read as what they are, and not as text.
 _PROFILES = frozenset({"exif", "APP1", "xmp", "iptc", "8bim", "icc", "icm"})
 _BLOCK = 2**20
+_METRES = 1
 
 Chunk = tuple[bytes, bytes]
 """Name and body."""
@@ -132,6 +134,15 @@ def xmp_of(chunks: Iterable[Chunk]) -> bytes | None:
         if name == b"iTXt" and _keyword(body) == _XMP:
             text = decoded_text(name, body)[1]
             return None if text is None else text.encode()
+    return None
+
+
+def density_of(chunks: Iterable[Chunk]) -> tuple[float, float] | None:
+    """Pixels per millimetre, horizontal and vertical; None where chunks do not tell."""
+    for name, body in chunks:
+        if name == b"pHYs" and len(body) == 9:
+            across, down, unit = struct.unpack(">IIB", body)
+            return (across / 1000, down / 1000) if unit == _METRES and across and down else None
     return None
 
 

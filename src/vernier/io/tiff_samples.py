@@ -78,6 +78,7 @@ class TiffImage:
         profile: the profile that the pixels are in.
         has_extra_band: whether the last of 2 or 4 channels is no alpha.
         no_data: the value of pixels without data, where the file has one.
+        start: offset of the directory that tells of the picture; None for the file's first.
     """
 
     image: pyvips.Image
@@ -90,6 +91,7 @@ class TiffImage:
     has_extra_band: bool = False
     no_data: float | None = None
     notes: tuple[str, ...] = ()
+    start: int | None = None
 
 
 def open_tiff(file: Path | bytes, load: Load) -> TiffImage:
@@ -142,6 +144,7 @@ def open_tiff(file: Path | bytes, load: Load) -> TiffImage:
         frames=len(pages.pictures),
         profile=profile,
         has_extra_band=bands > colours and page.alpha == 0,
+        start=page.start,
         no_data=page.no_data,
         notes=tuple(notes),
     )
