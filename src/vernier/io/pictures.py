@@ -7,10 +7,13 @@ travels with the pixels, and that a failed write leaves nothing behind.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import re
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +32,7 @@ from vernier.io.files import replacing, shown
 from vernier.io.georeference import has_place, scaled_georeference
 from vernier.io.heif import PLACEHOLDER
 from vernier.io.iptc import iptc_resource
+from vernier.io.jpeg_scans import JpegError, complete_jpeg, is_plausible_size
 from vernier.io.metadata import (
     Beside,
     add_to_bytes,
@@ -47,6 +51,25 @@ from vernier.io.png import read_chunks
 from vernier.io.tiff_pages import describe_samples, with_described_samples
 from vernier.io.tiff_samples import RAW_REASON, TiffError, open_tiff
 from vernier.io.xmp import fitted_xmp, stated_companions, without_companions
+
+# What libvips and its libraries remark goes to Python's log, and not past it to the terminal.
+logging.getLogger("pyvips").addHandler(logging.NullHandler())
+# Each file is read once: a cache of operations would only keep it in memory, and what libvips has
+# to say of it when it is closed.
+pyvips.cache_set_max(0)
+
+
+def _log_all_of_glib() -> None:
+    """Hand remarks of GLib to the log, too, until the interpreter ends."""
+    with suppress(AttributeError):  # of a pyvips that names these otherwise
+        levels = -4  # all but GLib's own two flags
+        for domain in (b"GLib", b"GLib-GObject"):
+            glib, callback = pyvips.glib_lib, pyvips._log_handler_cb
+            handler = glib.g_log_set_handler(domain, levels, callback, pyvips.ffi.NULL)
+            atexit.register(glib.g_log_remove_handler, domain, handler)
+
+
+_log_all_of_glib()
 
 DEFAULT_MAX_PIXELS = 2**28
 DEFAULT_COMPRESSION = 2
@@ -240,8 +263,10 @@ def read_picture(
         )
     told = _read_metadata(file, opened)
     try:
-        pixels = opened.decode()
+        pixels, more_notes = opened.decode()
     except _VIPS_ERRORS as error:
+        raise _damaged(file, opened.format, error) from None
+    except JpegError as error:
         raise _damaged(file, opened.format, error) from None
     except (TiffError, OSError) as error:
         raise PictureError(f"{_title(file)}: {_reason(error)}") from None
@@ -253,7 +278,7 @@ def read_picture(
         density_unit=told.density_unit,
         frames=opened.frames,
         has_extra_band=opened.has_extra_band,
-        notes=opened.notes + told.notes,
+        notes=opened.notes + more_notes + told.notes,
         no_data=opened.no_data,
     )
     if picture.no_data is None and (found := _customary_no_data(picture.pixels)) is not None:
@@ -503,6 +528,9 @@ def _head(file: Path | bytes) -> bytes:
     raise PictureError(f"{_title(file)}: is a folder or a device; give a picture file")
 
 
+_Decoded = tuple[np.ndarray, tuple[str, ...]]
+
+
 @dataclass(frozen=True)
 class _Opened:
     """A picture file of which only the header was read.
@@ -510,7 +538,7 @@ class _Opened:
     Attributes:
         image: libvips' view of it, for the metadata.
         bands: 1 to 4, as `Picture` has them.
-        decode: reads the pixels (H, W, C).
+        decode: reads the pixels (H, W, C), and tells what there is to say of them.
         profile: that the pixels are in, whether it fits them or not.
         start: of a TIFF, offset of the directory that tells of the picture; None for the first.
     """
@@ -520,7 +548,7 @@ class _Opened:
     width: int
     height: int
     bands: int
-    decode: Callable[[], np.ndarray]
+    decode: Callable[[], _Decoded]
     profile: bytes | None = None
     frames: int = 1
     has_extra_band: bool = False
@@ -552,14 +580,42 @@ def _open(file: Path | bytes) -> _Opened:
     if image.bands > 4 or image.format not in _DTYPES:
         raise _no_picture(file, image.bands, image.format)
     frames = _png_frames(file) if source_format == "png" else image.get_n_pages()
-    return _of_image(image, source_format, frames)
+    if source_format != "jpeg":
+        return _of_image(image, source_format, frames, lambda: (_pixels(image), ()))
+    size = len(file) if isinstance(file, bytes) else file.stat().st_size
+    if not is_plausible_size(image.width, image.height, size):
+        raise PictureError(
+            f"{_title(file)}: declares {image.width} x {image.height} pixels, more than its "
+            f"{size} bytes can hold; get a fresh copy"
+        )
+    return _of_image(image, source_format, frames, partial(_decode_jpeg, file))
 
 
-def _of_image(image: pyvips.Image, source_format: str, frames: int) -> _Opened:
-    def decode() -> np.ndarray:
-        pixels: np.ndarray = image.numpy().reshape(image.height, image.width, image.bands)
-        return pixels.astype(_DTYPES[image.format], copy=False)
+def _decode_jpeg(file: Path | bytes) -> _Decoded:
+    def decode(content: bytes | None, fail_on: str) -> np.ndarray:
+        source = file if content is None else content
+        return _pixels(_to_gray_or_rgb(_load(source, "jpeg", fail_on=fail_on)))
 
+    def content() -> bytes:
+        return file if isinstance(file, bytes) else file.read_bytes()
+
+    try:
+        pixels, had_no_end = complete_jpeg(content, decode)
+    finally:
+        # Warnings wait there for the next error's message.
+        pyvips.vips_lib.vips_error_clear()
+    note = "the file lacks its end mark, but all pixels are there"
+    return pixels, (note,) * had_no_end
+
+
+def _pixels(image: pyvips.Image) -> np.ndarray:
+    pixels: np.ndarray = image.numpy().reshape(image.height, image.width, image.bands)
+    return pixels.astype(_DTYPES[image.format], copy=False)
+
+
+def _of_image(
+    image: pyvips.Image, source_format: str, frames: int, decode: Callable[[], _Decoded]
+) -> _Opened:
     size = image.width, image.height, image.bands
     profile = _blob(image, "icc-profile-data")
     return _Opened(source_format, image, *size, decode, profile, frames)
@@ -592,7 +648,7 @@ def _opened_tiff(file: Path | bytes) -> _Opened:
         found.width,
         found.height,
         found.bands,
-        found.decode,
+        lambda: (found.decode(), ()),
         found.profile,
         found.frames,
         found.has_extra_band,
