@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vernier.io.colour_chunks import colour_of, unkept_colour
 from vernier.io.exif import (
     add_metadata_to_tiff,
     exif_of_tiff,
@@ -101,8 +102,10 @@ def read_beside(file: Path | bytes, source_format: str, start: int | None = None
             chunks = list(read_chunks(file))
             text = b"".join(chunk(*each) for each in chunks if is_text(*each))
             exif = next((body for name, body in chunks if name == b"eXIf"), None)
+            has_profile = any(name == b"iCCP" for name, _ in chunks)
+            blocks = {"text": text, "colour": colour_of(chunks, has_profile=has_profile)}
             return Beside(
-                {"text": text} if text else {},
+                {name: block for name, block in blocks.items() if block},
                 exif=exif or raw_profile(chunks, "exif", "APP1"),
                 xmp=xmp_of(chunks) or raw_profile(chunks, "xmp"),
                 iptc=raw_profile(chunks, "iptc", "8bim"),
@@ -213,6 +216,12 @@ def metadata_losses(picture: Picture, target: PictureFormat) -> tuple[str, ...]:
         notes.append(f"text of PNG is left out, for {name} has no place for it: {keywords}")
     if _lost_comments(picture, writer):
         notes.append(f"a comment is left out, for {name} has no place for it; JPEG and PNG do")
+    colour = unkept_colour(metadata.get("colour", b"")) if writer != "png" else None
+    if colour and (colour.startswith("HDR") or not picture.icc_profile):
+        notes.append(
+            f"what the file tells of its colours, {colour}, is left out, for {name} has no place "
+            "for it; PNG does"
+        )
     if writer != "tiff" and (place := metadata.get("georeference")):
         what = "the place on the ground (GeoTIFF)" if has_place(place) else "GDAL's metadata"
         notes.append(f"{what} is left out, for {name} has no place for it; TIFF does")
@@ -241,7 +250,7 @@ def _unwanted(picture: Picture) -> frozenset[bytes]:
 
 
 def _png_chunks(picture: Picture) -> list[Chunk]:
-    chunks = []
+    chunks = chunks_of(picture.metadata.get("colour", b""))
     if exif := _exif(picture, "png"):
         chunks.append((b"eXIf", exif))
     if iptc := picture.metadata.get("iptc"):

@@ -23,6 +23,7 @@ import numpy as np
 import pyvips
 
 from vernier.errors import InputError
+from vernier.io.colour_chunks import colour_profile
 from vernier.io.exif import (
     density_of_exif,
     states_centimetres,
@@ -122,9 +123,10 @@ class Picture:
             where the file has none that fits the channels.
         metadata: "exif" (a TIFF structure, its orientation reset to 1), "xmp" (a packet, likewise),
             "iptc" (Photoshop image resources, "8BIM..."), "text" (PNG's chunks of text, one after
-            the other), "comments" (JPEG's segments of comments, likewise) and "georeference" (a
-            TIFF structure of the tags of GeoTIFF and GDAL), each only where the file has it. Sizes
-            in EXIF and XMP become the picture's own when it is written.
+            the other), "colour" (PNG's chunks of gamma, primaries and HDR, likewise), "comments"
+            (JPEG's segments of comments, likewise) and "georeference" (a TIFF structure of the tags
+            of GeoTIFF and GDAL), each only where the file has it. Sizes in EXIF and XMP become the
+            picture's own when it is written.
         density: pixels per millimetre, horizontal and vertical; None where the file is silent.
         density_unit: whether the file counts pixels per inch or per centimetre.
         source_format: "png", "jpeg", "webp", "tiff", "gif" or "heif" (AVIF too); "" for a picture
@@ -797,8 +799,13 @@ def _to_vips(picture: Picture, writer: str) -> pyvips.Image:
     image = image.copy(
         interpretation=gray if picture.colour_channels == 1 else rgb, xres=xres, yres=yres
     )
+    profile = picture.icc_profile if _fits(picture.icc_profile, picture) else None
+    if profile is None and writer != "png" and (colour := picture.metadata.get("colour")):
+        # WebP has no gray.
+        is_gray = picture.colour_channels == 1 and writer != "webp"
+        profile = colour_profile(colour, gray=is_gray)
     blocks = {
-        "icc-profile-data": picture.icc_profile if _fits(picture.icc_profile, picture) else None,
+        "icc-profile-data": profile,
         "exif-data": PLACEHOLDER,
     }
     if xmp := picture.metadata.get("xmp"):
