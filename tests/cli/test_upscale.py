@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,6 +109,20 @@ def test_a_folder_run_skips_what_exists(run: Run, picture: Path, tmp_path: Path)
     assert (out / "b.tiff").exists()
     code, said, _ = run(picture.parent, "-o", out, "--format", "tiff", "--skip-existing")
     assert (code, said) == (0, "nothing to do, 2 already there\n")
+
+
+def test_dates_are_kept_where_that_is_asked_for(run: Run, picture: Path, tmp_path: Path) -> None:
+    before = 1_234_567_890_123_456_789
+    other = picture.with_name("b.png")
+    other.write_bytes(picture.read_bytes())
+    for each, date in ((picture, before), (other, before + 10**9)):
+        os.utime(each, ns=(date, date))
+    assert run(picture, "-o", tmp_path / "a.jpg", "--keep-dates").code == 0
+    assert run(picture, "-o", tmp_path / "now.jpg").code == 0
+    assert run(picture.parent, "-o", tmp_path / "out", "--keep-dates").code == 0
+    dates = [(tmp_path / name).stat().st_mtime_ns for name in ("a.jpg", "out/a.png", "out/b.png")]
+    assert dates == [before, before, before + 10**9]
+    assert (tmp_path / "now.jpg").stat().st_mtime_ns > before + 10**9
 
 
 def test_a_broken_picture_in_a_folder_is_one_line_at_the_end(

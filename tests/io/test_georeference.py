@@ -150,3 +150,28 @@ def test_damaged_tags_are_left_alone(tmp_path: Path) -> None:
     picture = read_picture(tmp_path / "b.tif").with_pixels(np.zeros((12, 16, 3), np.uint8))
     write_picture(picture, tmp_path / "c.tif")
     assert tags_of(tmp_path / "c.tif")[POINTS] == (1, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["a.tfw", "a.tifw", "a.wld", "a.TFW"])
+def test_a_world_file_is_told_and_left_alone(name: str, tmp_path: Path) -> None:
+    write_picture(Picture(PIXELS), tmp_path / "a.tif")
+    assert read_picture(tmp_path / "a.tif").notes == ()
+    (tmp_path / name).write_text("30\n0\n0\n-30\n500000\n4600000\n", encoding="ascii")
+    (note,) = read_picture(tmp_path / "a.tif").notes
+    assert "world file" in note
+    assert read_picture((tmp_path / "a.tif").read_bytes()).notes == ()
+
+
+def test_the_place_is_that_of_the_page_that_is_read(tmp_path: Path) -> None:
+    """A preview comes first, with a place of its own."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for pixels, kind, side in ((PIXELS[::2, ::2], 1, 60.0), (PIXELS, 0, 30.0)):
+            tags = [
+                (SCALE, 12, 3, (side, side, 0.0), True),
+                (POINTS, 12, 6, (0, 0, 0, 5.0, 4.0, 0), True),
+            ]
+            file.write(pixels, photometric="rgb", subfiletype=kind, extratags=tags, metadata=None)
+    picture = read_picture(tmp_path / "a.tif")
+    assert picture.width == PIXELS.shape[1]
+    write_picture(picture, tmp_path / "b.tif")
+    assert tags_of(tmp_path / "b.tif")[SCALE] == (30, 30, 0)

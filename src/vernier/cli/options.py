@@ -56,6 +56,14 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class PictureFormat(StrEnum):
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+    TIFF = "tiff"
+    AVIF = "avif"
+
+
 class ReportFormat(StrEnum):
     """How a report is printed or written."""
 

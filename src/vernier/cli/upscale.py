@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from vernier.cli.options import (
     Engine,
     EngineOption,
     OptionalDeviceOption,
+    PictureFormat,
     Precision,
     PrecisionOption,
     TileOption,
@@ -25,14 +25,6 @@ from vernier.cli.options import (
 from vernier.errors import InputError
 from vernier.io.files import shown
 from vernier.zoo.registry import DEFAULT_MODEL
-
-
-class PictureFormat(StrEnum):
-    PNG = "png"
-    JPG = "jpg"
-    WEBP = "webp"
-    TIFF = "tiff"
-    AVIF = "avif"
 
 
 @app.command()
@@ -76,6 +68,9 @@ def upscale(
         PictureFormat | None,
         typer.Option("--format", help="Of files in a folder; default: as the input."),
     ] = None,
+    keep_dates: Annotated[
+        bool, typer.Option("--keep-dates", help="Give the files their pictures' dates.")
+    ] = False,
     quality: Annotated[int, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF.")] = 95,
     max_pixels: Annotated[
         int | None, typer.Option("--max-pixels", help="Refuse pictures that are larger.")
@@ -106,6 +101,7 @@ def upscale(
             ensemble=ensemble,
             device=device,
             exact_tiles=exact_tiles,
+            keep_dates=keep_dates,
             progress=progress,
         )
     took = time.perf_counter() - start

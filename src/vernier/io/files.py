@@ -192,6 +192,20 @@ def reason_of(error: BaseException) -> str:
     return told or " ".join(str(error).split()) or type(error).__name__
 
 
+def keep_date(source: Path, target: Path) -> str:
+    """Give a file the date of another one, when that was last changed.
+
+    Returns:
+        Why that cannot be, for people; "" where it is done.
+    """
+    try:
+        dates = source.stat()
+        os.utime(target, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    except OSError as error:
+        return f"the date of the file could not be kept ({reason_of(error)})"
+    return ""
+
+
 def protect(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
     """Refuse to write over what is read.
 

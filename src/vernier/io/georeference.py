@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vernier.io.exif import DAMAGE, Directory, Field, TiffStructure, packed
 
-__all__ = ["GEOREFERENCE_TAGS", "has_place", "scaled_georeference", "scaled_tags"]
+__all__ = [
+    "GEOREFERENCE_TAGS",
+    "has_place",
+    "has_world_file",
+    "scaled_georeference",
+    "scaled_tags",
+]
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, POLYNOMIALS = 33550, 33922, 34264, 50844
 _KEYS, _KEY_NUMBERS, _KEY_TEXT = 34735, 34736, 34737
@@ -40,6 +47,18 @@ def has_place(block: bytes) -> bool:
     except DAMAGE:
         return False
     return bool(tags & {PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, POLYNOMIALS})
+
+
+def has_world_file(path: Path) -> bool:
+    """Whether a text file beside a picture says where it lies: a.tfw, a.tifw or a.wld for a.tif."""
+    suffix = path.suffix[1:]
+    if not suffix:
+        return False
+    ends = {f"{suffix[0]}{suffix[-1]}w", f"{suffix}w", "wld"}
+    return any(
+        path.with_suffix(f".{each}").is_file()
+        for each in sorted(ends | {end.upper() for end in ends})
+    )
 
 
 def scaled_georeference(block: bytes, across: float, down: float) -> bytes:

@@ -30,7 +30,7 @@ from vernier.io.exif import (
     take_orientation,
 )
 from vernier.io.files import replacing, shown
-from vernier.io.georeference import has_place, scaled_georeference
+from vernier.io.georeference import has_place, has_world_file, scaled_georeference
 from vernier.io.heif import PLACEHOLDER
 from vernier.io.iptc import iptc_resource
 from vernier.io.jpeg_scans import JpegError, complete_jpeg, is_plausible_size
@@ -319,7 +319,8 @@ def write_picture(
     8 bits; values are rounded, not cut. JPEG has no alpha: the picture is laid over white. WebP
     has no gray: it reads back as RGB. Profile, EXIF and XMP are written to every format; IPTC to
     JPEG, TIFF and PNG (in text, as ImageMagick and ExifTool do), for WebP and AVIF have no place
-    for it.
+    for it; text to PNG, comments to JPEG and PNG, georeference to TIFF. See `losses_in` for what a
+    format does not hold.
 
     Args:
         quality: 1 to 100, for JPEG (full chroma from 90), WebP (100 is lossless) and AVIF.
@@ -718,6 +719,11 @@ def _read_metadata(file: Path | bytes, opened: _Opened) -> _Told:
     if density and orientation >= 5:
         density = density[1], density[0]
     notes = tuple(f"{what} in the file is left out" for what in dict.fromkeys(companions))
+    if isinstance(file, Path) and has_world_file(file):
+        notes += (
+            "the world file beside it is left as it is, and holds for its own pixels: "
+            "a larger picture needs one of its own",
+        )
     if orientation != 1 and has_place(blocks.get("georeference", b"")):
         del blocks["georeference"]
         notes += ("the place on the ground (GeoTIFF) is left out, for the picture was turned",)

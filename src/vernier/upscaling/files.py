@@ -20,7 +20,7 @@ from vernier.io import (
     read_picture,
     write_picture,
 )
-from vernier.io.files import check_target, make_folder, protect, reason_of, visible_files
+from vernier.io.files import check_target, keep_date, make_folder, protect, reason_of, visible_files
 from vernier.progress import Progress
 from vernier.upscaling.pipeline import Finished, run_pipeline
 from vernier.upscaling.upscaler import TileSize, Upscaled, Upscaler, losses_of
@@ -253,6 +253,7 @@ def upscale_files(
     ensemble: bool = False,
     device: str | None = None,
     exact_tiles: bool = False,
+    keep_dates: bool = False,
     progress: Progress | None = None,
 ) -> UpscaledFiles:
     """Upscale picture files and whole folders of them: what ``vernier upscale`` does.
@@ -264,6 +265,7 @@ def upscale_files(
         max_pixels: see `vernier.io.read_picture`.
         model, scale, engine, precision, tile, ensemble, device, exact_tiles: see
             `vernier.Upscaler`.
+        keep_dates: give every file that is written the date when its picture was last changed.
         progress: told hundredths of pictures, and the name of the one at hand.
 
     Returns:
@@ -290,7 +292,14 @@ def upscale_files(
         exact_tiles=exact_tiles,
     )
     outcomes = tuple(
-        run_jobs(upscaler, jobs, quality=quality, max_pixels=max_pixels, progress=progress)
+        run_jobs(
+            upscaler,
+            jobs,
+            quality=quality,
+            max_pixels=max_pixels,
+            keep_dates=keep_dates,
+            progress=progress,
+        )
     )
     how = f"{upscaler.name} x{upscaler.scale:g}, {upscaler.engine_name}"
     return UpscaledFiles(Path(output), outcomes, skipped, plan.left_out, how)
@@ -302,6 +311,7 @@ def run_jobs(
     *,
     quality: int = 95,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    keep_dates: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Read, upscale and write, one picture of each at a time, in the order of the jobs.
@@ -312,6 +322,7 @@ def run_jobs(
     Args:
         quality: see `vernier.io.write_picture`.
         max_pixels: see `vernier.io.read_picture`.
+        keep_dates: see `upscale_files`.
         progress: told hundredths of pictures, and the name of the one at hand.
     """
     begun = 0
@@ -334,7 +345,7 @@ def run_jobs(
 
     def write(job: Job, computed: tuple[Upscaled, float]) -> Outcome:
         result, start = computed
-        return _write(job, result, start, quality)
+        return _write(job, result, start, quality, keep_dates)
 
     for finished in run_pipeline(jobs, read, compute, write):
         yield _outcome(finished)
@@ -342,17 +353,18 @@ def run_jobs(
         progress(_PARTS * len(jobs), _PARTS * len(jobs), "")
 
 
-def _write(job: Job, result: Upscaled, start: float, quality: int) -> Outcome:
+def _write(job: Job, result: Upscaled, start: float, quality: int, keep_dates: bool) -> Outcome:
     make_folder(job.target.parent)
     picture = result.picture
     write_picture(picture, job.target, quality=quality)
+    undated = keep_date(job.source, job.target) if keep_dates else ""
     return Outcome(
         job,
         (picture.width, picture.height),
         result.precision,
         time.perf_counter() - start,
         notes=result.notes,
-        losses=losses_of(picture, job.target),
+        losses=(*losses_of(picture, job.target), *([undated] if undated else [])),
     )
 
 

@@ -25,7 +25,7 @@ from vernier.engines.tiles import (
 from vernier.errors import InputError
 from vernier.imaging.bicubic import resize_pixels, resized_length, to_pixels
 from vernier.io import Picture, losses_in, read_picture, write_picture
-from vernier.io.files import protect, reason_of
+from vernier.io.files import keep_date, protect, reason_of
 from vernier.progress import Progress
 from vernier.upscaling.alpha import bleed
 from vernier.upscaling.gaps import fill_gaps, find_gaps, put_gaps_back
@@ -404,12 +404,14 @@ def upscale(
     ensemble: bool = False,
     device: str | None = None,
     exact_tiles: bool = False,
+    keep_dates: bool = False,
 ) -> Upscaled:
     """Upscale one picture; for several, `upscale_files` or one `Upscaler` with the same settings.
 
     Args:
         picture: a file, or a picture already read.
         output: a file to write, whose suffix chooses the format; None writes nothing.
+        keep_dates: give ``output`` the date when the file ``picture`` was last changed.
 
     Returns:
         The larger picture, with its notes.
@@ -423,6 +425,9 @@ def upscale(
         >>> upscaled.picture.width, upscaled.picture.height
         (192, 192)
     """
+    dated = None if isinstance(picture, Picture) else Path(picture)
+    if keep_dates and (output is None or dated is None):
+        raise InputError("keep_dates needs a file to read and a file to write")
     read = [Path(each) for each in (picture, model) if isinstance(each, str | Path)]
     protect(read, [None if output is None else Path(output)])
     upscaler = Upscaler(
@@ -437,9 +442,11 @@ def upscale(
     )
     source = picture if isinstance(picture, Picture) else read_picture(Path(picture))
     result = upscaler.upscale(source)
+    losses = losses_of(result.picture, output)
     if output is not None:
         write_picture(result.picture, Path(output))
-    losses = losses_of(result.picture, output)
+        if keep_dates and dated and (undated := keep_date(dated, Path(output))):
+            losses += (undated,)
     return replace(result, notes=(*result.notes, *losses))
 
 
