@@ -253,6 +253,14 @@ def test_text_that_is_another_block_is_not_kept_twice(tmp_path: Path) -> None:
     assert opened(content).getexif()[0x4746] == 5
 
 
+def test_a_note_names_few_keywords_and_no_control_characters() -> None:
+    texts = [(b"tEXt", b"\x1b[2J%d\0x" % number) for number in range(2000)]
+    (note,) = losses_in(read_picture(png_with(texts, [])), ".jpg")
+    assert note.isprintable()
+    assert note.endswith(" and 1995 more")
+    assert len(note) < 200
+
+
 def test_xmp_of_a_png_behind_its_pixels() -> None:
     xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
     source = png_with([], [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)])
@@ -399,6 +407,17 @@ def test_xmp_that_jpeg_has_no_room_for_is_told(tmp_path: Path) -> None:
     (note,) = losses_in(picture, ".jpg")
     assert "XMP" in note
     assert losses_in(picture, ".png") == ()
+
+
+def test_iptc_that_jpeg_has_no_room_for_is_told(tmp_path: Path) -> None:
+    for size, has_room in ((65000, True), (66000, False)):
+        body = b"\x1c\x02\x78\0\5hello" + bytes(size)
+        resources = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(body)) + body
+        picture = Picture(PIXELS, metadata={"iptc": resources + bytes(len(body) % 2)})
+        back = read_picture(written(picture, ".jpg", tmp_path))
+        assert ("iptc" in back.metadata) is has_room
+        assert (losses_in(picture, ".jpg") == ()) is has_room
+        assert losses_in(picture, ".png") == ()
 
 
 def test_iptc_without_a_place_is_told() -> None:

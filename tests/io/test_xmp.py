@@ -168,6 +168,7 @@ BOMB = b"""<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a
     "xmp",
     [
         *(b"", b"\0\0", b"<", b"nonsense", packet()[:-120], packet().decode().encode("utf-16")),
+        packet(f"xmlns:t='{TIFF}' t:ImageWidth='8'", "<a>" * 200 + "</a>" * 200),
         *(BOMB, packet('xmlns:t="http://ns.adobe.com/tiff/1.0/" t:ImageWidth="80" bad')),
     ],
 )

@@ -477,7 +477,7 @@ def _all_of(block: bytes, order: str) -> Directory:
 def packed(directory: Directory, order: str, *, big: bool, start: int) -> bytes:
     """The bytes of a directory at offset ``start``: entries, then long values and directories."""
     number, form, offset, room = ("Q", "HHQ", "Q", 8) if big else ("H", "HHI", "I", 4)
-    table = struct.pack(order + number, len(directory))
+    table = bytearray(struct.pack(order + number, len(directory)))
     end = start + len(table) + len(directory) * (struct.calcsize(order + form) + room) + room
     behind: list[bytes] = []
     at = end

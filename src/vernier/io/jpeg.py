@@ -15,6 +15,7 @@ from pathlib import Path
 __all__ = [
     "LONGEST_COMMENT",
     "LONGEST_EXIF",
+    "LONGEST_IPTC",
     "LONGEST_XMP",
     "comment_segment",
     "comments_of",
@@ -34,6 +35,8 @@ LONGEST_EXIF = _LONGEST - len(_EXIF)
 """Bytes of a block of EXIF."""
 LONGEST_XMP = _LONGEST - 29
 """Bytes of a packet of XMP, behind the name of its kind."""
+LONGEST_IPTC = _LONGEST - 14
+"""Bytes of Photoshop's image resources, behind the name of their kind."""
 _INCH = 25.4
 
 _GAIN_MAPS = (b"urn:iso:std:iso:ts:21496:-1", b"hdrgm:Version", b"HDRGainMap")

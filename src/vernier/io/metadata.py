@@ -22,6 +22,7 @@ from vernier.io.exif import (
     tiff_with_metadata,
     without_thumbnail,
 )
+from vernier.io.files import shown
 from vernier.io.georeference import GEOREFERENCE_TAGS, has_place
 from vernier.io.gif import gif_comments
 from vernier.io.heif import further_heif_pictures, heif_with_exif
@@ -29,6 +30,7 @@ from vernier.io.iptc import iptc_chunk, iptc_records
 from vernier.io.jpeg import (
     LONGEST_COMMENT,
     LONGEST_EXIF,
+    LONGEST_IPTC,
     LONGEST_XMP,
     comment_segment,
     comments_of,
@@ -65,6 +67,8 @@ __all__ = [
 ]
 
 _COMMENT = "Comment"
+# How many keywords a note names.
+_NAMED = 5
 # pHYs, which libvips always writes.
 _DENSITY = frozenset({b"pHYs"})
 _HEAD = 2**16
@@ -210,6 +214,8 @@ def metadata_losses(picture: Picture, target: PictureFormat) -> tuple[str, ...]:
         notes.append(f"EXIF is left out, for {name} has room for 64 kB of it")
     if writer == "jpeg" and len(metadata.get("xmp", b"")) > LONGEST_XMP:
         notes.append(f"XMP is left out, for {name} has room for 64 kB of it")
+    if writer == "jpeg" and len(metadata.get("iptc", b"")) > LONGEST_IPTC:
+        notes.append(f"IPTC is left out, for {name} has room for 64 kB of it")
     if writer in ("webp", "heif") and _records(picture):
         notes.append(f"IPTC is left out, for {name} has no place for it; JPEG, PNG and TIFF do")
     if keywords := _lost_text(picture, writer):
@@ -276,7 +282,9 @@ def _lost_text(picture: Picture, writer: str) -> str:
         return ""
     texts = [decoded_text(*each) for each in chunks_of(picture.metadata.get("text", b""))]
     lost = [each for each, text in texts if writer != "jpeg" or not _fits_in_jpeg(each, text)]
-    return ", ".join(dict.fromkeys(lost))
+    keywords = [shown(each) for each in dict.fromkeys(lost)]
+    more = f" and {len(keywords) - _NAMED} more" if len(keywords) > _NAMED else ""
+    return ", ".join(keywords[:_NAMED]) + more
 
 
 def _lost_comments(picture: Picture, writer: str) -> bool:

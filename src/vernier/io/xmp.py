@@ -34,6 +34,9 @@ _CONTAINERS = {
 _COMPANIONS = _GAIN_MAPS | _CONTAINERS
 _VIDEO = re.compile(r"(?:MotionPhoto|MicroVideo)")
 _EXTENDED = "HasExtendedXMP"
+_OF_INTEREST = frozenset({_EXIF, _TIFF, _PANORAMA, _CAMERA, _DIMENSIONS, _NOTE, *_COMPANIONS})
+# More than any packet needs; what files may ask for without end is memory.
+_DEEPEST, _MOST = 100, 10_000
 
 _TAG = re.compile(rb"<[^\s/>]+(?:\s+[^\s=]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*\s*/?>")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
@@ -146,6 +149,8 @@ class _Reader:
             raise ValueError("no tag")
         if self.open:
             self.open[-1].has_children = True
+        if len(self.open) > _DEEPEST:
+            raise ValueError("nested too deeply")
         parents = tuple(each.name for each in self.open)
         self.open.append(_Element(name, at, tag.end()))
         names, values = iter(attributes[::2]), iter(attributes[1::2])
@@ -158,7 +163,7 @@ class _Reader:
             else:
                 owner, value = next(names), next(values)
             inner = match.start(2) + 1, match.end(2) - 1
-            self.found.append(_Property(owner, value, match.span(), inner, (*parents, name)))
+            self.take(_Property(owner, value, match.span(), inner, (*parents, name)))
 
     def stop(self, at: int) -> None:
         element = self.open.pop()
@@ -168,11 +173,17 @@ class _Reader:
         whole = (element.start, element.end if closing is None or is_empty else closing.end())
         value = "" if element.has_children else self.xmp[slice(*inner)].decode()
         parents = tuple(each.name for each in self.open)
-        self.found.append(_Property(element.name, value, whole, inner, parents))
+        self.take(_Property(element.name, value, whole, inner, parents))
+
+    def take(self, found: _Property) -> None:
+        if found.namespace in _OF_INTEREST:
+            if len(self.found) == _MOST:
+                raise ValueError("too many properties")
+            self.found.append(found)
 
 
 def _properties(xmp: bytes) -> Iterator[_Property]:
-    """All attributes and elements of a packet, outer ones last; none of one that is damaged."""
+    """Attributes and elements that matter here, outer ones last; none of a damaged packet."""
     reader = _Reader(xmp)
     parser = expat.ParserCreate(encoding="UTF-8", namespace_separator=" ")
     parser.ordered_attributes = True
