@@ -24,7 +24,6 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
         "PIL": "torch",
         "h5py": "hsi",
         "scipy": "hsi",
-        "spectral": "hsi",
         "tifffile": "hsi",
         "imagecodecs": "hsi",
         "lightning_fabric": "train",

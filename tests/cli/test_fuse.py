@@ -213,7 +213,7 @@ def test_missing_files_suffixes_and_gaps_are_told(  # type: ignore[no-untyped-de
     _, _, err = run("fuse", cube, "-g", guide, "-o", tmp_path / "sharp.xyz")
     assert "cannot write .xyz" in err
     values = np.full((6, 16, 12), 0.5, np.float32)
-    values[0, 0, 0] = np.nan
+    values[0, 0, 0] = np.inf
     write_cube(Cube(values, 1.0), tmp_path / "gaps.h5")
     code, _, err = run("fuse", tmp_path / "gaps.h5", "-g", guide, "-o", target)
     assert code == 2

@@ -142,7 +142,7 @@ def test_wrong_peaks_sizes_and_gaps_are_told_with_the_file(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"the reference cube must be \(6, 20, 28\)"):
         Pair(lr, guide, gt=guide)
     gaps = lr.copy()
-    gaps[0, 0, 0] = np.nan
+    gaps[0, 0, 0] = np.inf
     write_cube(Cube(gaps, 1.0), tmp_path / "gaps.h5")
     with pytest.raises(InputError, match=r"gaps\.h5.* not finite"):
         read_pair(tmp_path / "gaps.h5", guide)

@@ -137,8 +137,11 @@ def test_range_is_known_only_where_it_is_certain(tmp_path: Path) -> None:
 
 def test_values_that_are_no_numbers_are_refused() -> None:
     values = make_values("float32")
-    values[0, 0, 0] = np.nan
+    values[0, 0, 0] = np.inf
     with pytest.raises(CubeError, match="not finite"):
+        Cube(values, 1.0).unit()
+    values[0, 0, 0] = np.nan
+    with pytest.raises(CubeError, match=r"has no data \(NaN at 0.48 % of the values\): fill"):
         Cube(values, 1.0).unit()
 
 

@@ -197,9 +197,11 @@ def _fuse_one(
             progress(done, total, job.name)
 
     fused = fuser.fuse(pair, progress=told)
-    fused = replace(fused, notes=(*fused.notes, *why), output=job.output)
+    notes = (*fused.notes, *why)
     if job.output is not None:
-        write_cube(fused.cube, job.output)
+        cube = fused.cube
+        notes += cube.notes + write_cube(cube, job.output)
+    fused = replace(fused, notes=notes, output=job.output)
     if job.report is not None:
         from vernier.fusion.sheet import draw_sheet
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from vernier.data.scenes import FusionScene
 from vernier.errors import InputError
 from vernier.io import PICTURE_SUFFIXES, Picture, PictureError, read_picture
 from vernier.io.cubes import Cube, CubeError, read_cube
+from vernier.io.cubes.gaps import stored_value
+from vernier.io.cubes.place import finer_pixels
 
 __all__ = ["CubeSource", "GuideSource", "Pair", "pair_of_scene", "read_pair"]
 
@@ -25,6 +27,9 @@ GuideSource = str | Path | Picture | Cube | NDArray[Any]
 # little below, snow a little above, and a few pixels that mirror the sun are well above.
 _LOWEST, _BRIGHT, _HIGHEST, _DARKEST = -0.2, 1.2, 2.0, 0.02
 _MOST_BRIGHT = 0.01
+# Cameras of 10 to 14 bits store their numbers in 16, most of them without saying so.
+_LARGEST_OF_14_BITS = 2**14 - 1
+_TIFF = frozenset({".tif", ".tiff"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,10 @@ class Pair:
         source: the cube's file, for messages; empty for arrays.
         files: what was read, which no result may take the place of.
         notes: what was recognised or left out while reading, for people.
+        gaps: where the cube has no data, (bands, h, w); None where it has data everywhere. ``lr``
+            is filled there, see `vernier.io.cubes.Cube.filled`.
+        guide_gaps: where the guide has no data in some channel, (H, W), or None; likewise filled.
+        no_data: the value that stands for no data in the cube's file, beside NaN; None if none.
         lowest, highest: of the values of ``lr``.
 
     Raises:
@@ -64,6 +73,9 @@ class Pair:
     source: str = field(default="", kw_only=True)
     files: tuple[Path, ...] = field(default=(), repr=False, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    gaps: NDArray[np.bool_] | None = field(default=None, repr=False, kw_only=True)
+    guide_gaps: NDArray[np.bool_] | None = field(default=None, repr=False, kw_only=True)
+    no_data: float | None = field(default=None, kw_only=True)
     lowest: float = field(init=False)
     highest: float = field(init=False)
 
@@ -102,16 +114,27 @@ class Pair:
     def as_cube(self, values: NDArray[np.float32]) -> Cube:
         """A sharp cube as the coarse one's file would hold it: its unit, type and metadata.
 
+        Where the coarse cube has no data, neither has the sharp one. The metadata say where the new
+        pixels lie on the ground; the cube's notes say what of that is left out.
+
         Args:
             values: (bands, H, W), nominally in [0, 1].
         """
+        factor = values.shape[1] // self.lr.shape[1]
         scaled = values * np.float32(self.peak)
         if self.dtype.kind in "ui":
             limits = np.iinfo(self.dtype)
             np.rint(scaled, out=scaled)
             np.clip(scaled, limits.min, limits.max, out=scaled)
         stored = scaled.astype(self.dtype, copy=False)
-        return Cube(stored, self.peak, self.wavelengths, self.metadata)
+        gap = stored_value(self.no_data, self.dtype)
+        if gap is not None:
+            _step_aside(stored, gap)
+        if self.gaps is not None:
+            wide = self.gaps.repeat(factor, 1).repeat(factor, 2)
+            stored[wide] = np.nan if gap is None else gap
+        metadata, notes = finer_pixels(self.metadata, factor)
+        return Cube(stored, self.peak, self.wavelengths, metadata, notes, self.no_data)
 
     def _check_shapes(self) -> None:
         lr, guide = self.lr.shape, self.guide.shape
@@ -126,6 +149,9 @@ class Pair:
                 f"a guide of {columns}x{rows} is no whole multiple of a cube of {width}x{height}: "
                 "crop or resize one of them"
             )
+        for what, gaps, shape in (("cube", self.gaps, lr), ("guide", self.guide_gaps, guide[1:])):
+            if gaps is not None and gaps.shape != shape:
+                raise InputError(f"the {what}'s gaps must be {shape}, not {gaps.shape}")
         for what, array in (("upsampled", self.upsampled), ("reference", self.gt)):
             if array is not None and array.shape != (lr[0], rows, columns):
                 raise InputError(
@@ -152,13 +178,15 @@ def read_pair(
             floats are in [0, 1].
         guide: a path to a picture or to anything that ``read_cube`` reads, a `Picture`, a `Cube`,
             or an array (channels, H, W), whose floats are in [0, 1]. Transparency is left out,
-            with a note.
+            with a note. All pages of a TIFF are its channels.
         axes, key: as in ``read_cube``, for a path.
         peak: the cube's value that stands for 1; default: what ``read_cube`` finds, of an array
             255 for 8 bits and 1 for floats.
         wavelengths: of the bands, in nanometres; default: what the cube says.
-        guide_peak: the guide's value that stands for 1; default: the largest of unsigned integers,
-            1 of other types, and of a cube what ``read_cube`` finds.
+        guide_peak: the guide's value that stands for 1; default: 255 of 8 bits, 1 of floats, and of
+            a cube what ``read_cube`` finds. Numbers of 16 bits in a picture are taken for such
+            where some are beyond what 14 bits hold, with a note where all are within 15; else the
+            peak must be given.
 
     Raises:
         InputError: a file is missing, damaged or ambiguous, or the two do not make a `Pair`; what
@@ -171,12 +199,15 @@ def read_pair(
         source, coarse = "", _stated(cube, peak, wavelengths)
     notes = coarse.notes
     try:
-        lr = _unit(coarse, source)
-        sharp, more = _read_guide(guide, guide_peak)
-        notes += more
+        gaps, told = coarse.gaps(), coarse.told_gaps()
+        if told:
+            notes += (f"no data ({told}): filled for the fusion, and no data in the result again",)
+        lr = _unit(coarse.filled(), source, "--peak")
+        sharp = _read_guide(guide, guide_peak)
+        notes += sharp.notes
         return Pair(
             lr,
-            sharp,
+            sharp.values,
             wavelengths=coarse.wavelengths,
             peak=1.0 if coarse.peak is None else coarse.peak,
             dtype=coarse.values.dtype,
@@ -184,6 +215,9 @@ def read_pair(
             source=source,
             files=tuple(Path(each) for each in (cube, guide) if isinstance(each, str | Path)),
             notes=notes,
+            gaps=gaps,
+            guide_gaps=sharp.gaps,
+            no_data=coarse.no_data,
         )
     except InputError as error:
         # What was recognised may be what is wrong.
@@ -260,52 +294,111 @@ def _stated(
         cube.wavelengths if wavelengths is None else tuple(map(float, wavelengths)),
         cube.metadata,
         cube.notes,
+        cube.no_data,
     )
 
 
-def _unit(cube: Cube, source: str) -> NDArray[np.float32]:
+def _unit(cube: Cube, source: str, option: str) -> NDArray[np.float32]:
     try:
         return cube.unit()
     except CubeError as error:
-        raise CubeError(f"{source}: {error}" if source else str(error)) from None
+        told = str(error).replace("--peak", option)
+        raise CubeError(f"{source}: {told}" if source else told) from None
 
 
-def _read_guide(
-    guide: GuideSource, peak: float | None
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """(channels, H, W), nominally in [0, 1], and what there is to tell of it."""
+def _step_aside(stored: NDArray[Any], gap: float) -> None:
+    """Give measured values that fall on the value for no data the next one; changed in place."""
+    if stored.dtype.kind == "f":
+        other = np.nextafter(stored.dtype.type(gap), stored.dtype.type(0 if gap else 1))
+    else:
+        other = stored.dtype.type(int(gap) + (1 if gap < np.iinfo(stored.dtype).max else -1))
+    stored[stored == gap] = other
+
+
+class _Guide(NamedTuple):
+    """(channels, H, W), nominally in [0, 1], what there is to tell of it, and its gaps."""
+
+    values: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+    gaps: NDArray[Any] | None = None
+
+
+def _read_guide(guide: GuideSource, peak: float | None) -> _Guide:
     if peak is not None and not (math.isfinite(peak) and peak > 0):
         raise InputError(f"guide peak {peak}: give a number above 0")
-    source = ""
+    source, is_picture = "the guide", True
     if isinstance(guide, str | Path):
         source = str(guide)
+        is_picture = Path(guide).suffix.lower() in PICTURE_SUFFIXES
         guide = _read_sharp(Path(guide), peak)
+    elif isinstance(guide, Cube):
+        is_picture = False
+    notes: tuple[str, ...] = ()
     if isinstance(guide, Picture):
-        name = source or "the guide"
         notes = guide.notes
         if guide.has_alpha:
-            notes = (*notes, "its transparency is left out")
-        unit = _picture_unit(guide.bands.transpose(2, 0, 1), peak)
-        return unit, tuple(f"{name}: {note}" for note in notes)
-    if isinstance(guide, Cube):
-        if peak is not None:
-            guide = _stated(guide, peak, None)
-        return _unit(guide, source), guide.notes
-    return _picture_unit(guide, peak), ()
+            notes += ("its transparency is left out",)
+        notes = tuple(f"{source}: {note}" for note in notes)
+        bands = guide.bands.transpose(2, 0, 1)
+        guide = Cube(bands, _floats_peak(bands), no_data=guide.no_data)
+    elif not isinstance(guide, Cube):
+        if guide.ndim != 3 or 0 in guide.shape:
+            raise InputError(f"a guide is (channels, H, W), not {guide.shape}")
+        guide = Cube(guide, _floats_peak(guide))
+    notes += guide.notes
+    gaps, told = guide.gaps(), guide.told_gaps()
+    if told:
+        notes += (f"{source}: no data ({told}): filled from the nearest pixels",)
+    guide = _stated(guide.filled(), peak, None)
+    if guide.peak is None and is_picture:
+        certain, note = _picture_peak(guide.values, source)
+        guide, notes = _stated(guide, certain, None), notes + note
+    unit = _unit(guide, source, "--guide-peak")
+    return _Guide(unit, notes, None if gaps is None else np.asarray(gaps.any(0)))
 
 
 def _read_sharp(path: Path, peak: float | None) -> Picture | Cube:
-    if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES:
-        try:
-            return read_picture(path)
-        except PictureError:
-            # A TIFF may be a cube of more bands than a picture has.
-            if path.suffix.lower() not in (".tif", ".tiff"):
-                raise
-    return read_cube(path, peak=peak)
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in PICTURE_SUFFIXES:
+        return read_cube(path, peak=peak)
+    try:
+        picture = read_picture(path)
+    except PictureError:
+        # A TIFF may be a cube of more bands than a picture has.
+        if suffix not in _TIFF:
+            raise
+        return read_cube(path, peak=peak)
+    if picture.frames == 1:
+        return picture
+    if suffix in _TIFF:
+        # A band a page.
+        return read_cube(path, peak=peak)
+    raise InputError(
+        f"{path}: holds {picture.frames} pictures; save the one that is the guide as a file"
+    )
 
 
-def _picture_unit(values: NDArray[Any], peak: float | None) -> NDArray[np.float32]:
-    if peak is None:
-        peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
-    return np.ascontiguousarray(values, np.float32) / np.float32(peak)
+def _floats_peak(values: NDArray[Any]) -> float | None:
+    return 1.0 if values.dtype.kind == "f" else None
+
+
+def _picture_peak(values: NDArray[Any], source: str) -> tuple[float | None, tuple[str, ...]]:
+    """What stands for 1 in numbers of a picture, as far as it is certain, and what to tell."""
+    if values.dtype == np.uint8:
+        return 255.0, ()
+    if values.dtype != np.uint16:
+        return None, ()
+    highest = int(values.max())
+    if highest >= 2**15:
+        # No other depth holds it.
+        return 65535.0, ()
+    if highest > _LARGEST_OF_14_BITS:
+        return 65535.0, (
+            f"{source}: peak 65535, for values up to {highest} take more than 14 bits",
+        )
+    bits = max(highest.bit_length(), 10)
+    raise InputError(
+        f"{source}: the largest of its 16-bit values is {highest}; pass --guide-peak, such as "
+        f"{2**bits - 1} of a camera of {bits} bits, 10000 of reflectances, or 65535 of a dark "
+        "picture"
+    )

@@ -73,10 +73,12 @@ def check_guide(pair: Pair) -> Plausibility:
 def compare_guide(pair: Pair) -> Plausibility:
     """How well the guide can be simulated from the cube, as it lies and moved.
 
-    Beside the pair it takes memory for a few guides in float64, however many bands there are.
+    Pixels without data are left out. Beside the pair it takes memory for a few guides in float64,
+    however many bands there are.
     """
     cube, guide, scale = pair.lr, pair.guide, pair.scale
-    fit, simulated = _fit(cube, _reduced(guide, scale))
+    known = _known(pair, (0, 0))
+    fit, simulated = _fit(cube, _reduced(guide, scale), known)
     fits = {(0, 0): fit}
 
     def fit_at(shift: tuple[int, int]) -> float:
@@ -87,7 +89,9 @@ def compare_guide(pair: Pair) -> Plausibility:
             inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, cube.shape[1:])))
             enough = all(4 * m <= n for m, n in zip(margin, cube.shape[1:]))
             fits[shift] = (
-                _fit(cube[inner], _reduced(moved, scale)[inner])[0] if enough else -math.inf
+                _fit(cube[inner], _reduced(moved, scale)[inner], _known(pair, shift)[inner[1:]])[0]
+                if enough
+                else -math.inf
             )
         return fits[shift]
 
@@ -107,25 +111,50 @@ def compare_guide(pair: Pair) -> Plausibility:
     return Plausibility(fit, best, fit_at(best))
 
 
-def _fit(cube: NDArray[Any], guide: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-    """R squared of the best response, and the guide (channels, H, W) that it simulates."""
-    known = cube.shape[0] + 1
-    gram, products = np.zeros((known, known)), np.zeros((known, guide.shape[0]))
+def _known(pair: Pair, shift: tuple[int, int]) -> NDArray[Any]:
+    """Where cube and guide have data when the guide is moved back by a shift, (h, w)."""
+    height, width = pair.lr.shape[1:]
+    known: NDArray[Any] = np.ones((height, width), np.bool_)
+    if pair.gaps is not None:
+        # A band without any data says nothing of the pixels.
+        known &= ~pair.gaps[~pair.gaps.all((1, 2))].any(0)
+    if pair.guide_gaps is not None:
+        moved = np.roll(pair.guide_gaps, (-shift[0], -shift[1]), (0, 1))
+        blocks = moved.reshape(height, pair.scale, width, pair.scale)
+        known &= ~blocks.any((1, 3))
+    return known
+
+
+def _fit(
+    cube: NDArray[Any], guide: NDArray[Any], known: NDArray[np.bool_]
+) -> tuple[float, NDArray[Any]]:
+    """R squared of the best response where ``known``, and the guide that it simulates.
+
+    Args:
+        cube: (bands, h, w).
+        guide: (channels, h, w).
+        known: (h, w).
+    """
+    size = cube.shape[0] + 1
+    gram, products = np.zeros((size, size)), np.zeros((size, guide.shape[0]))
     for rows in _row_blocks(cube):
         block = _with_ones(cube[:, rows])
+        # Pixels of zeros weigh nothing; a copy without them would be as large as the block.
+        block[:, ~known[rows].ravel()] = 0
         gram += block @ block.T
         products += block @ guide[:, rows].reshape(guide.shape[0], -1).T
     # Neighbouring bands nearly repeat each other: a little of the diagonal keeps it solvable.
-    gram += 1e-6 * np.trace(gram) / known * np.eye(known)
+    gram += 1e-6 * np.trace(gram) / size * np.eye(size)
     response = np.linalg.solve(gram, products).T
     simulated = np.empty_like(guide)
     for rows in _row_blocks(cube):
         simulated[:, rows] = (response @ _with_ones(cube[:, rows])).reshape(guide[:, rows].shape)
-    variance = float(((guide - guide.mean((1, 2), keepdims=True)) ** 2).sum())
+    seen_guide, seen_simulated = guide[:, known], simulated[:, known]
+    variance = float(((seen_guide - seen_guide.mean(1, keepdims=True)) ** 2).sum())
     # Flat up to rounding: nothing contradicts the cube.
-    if variance <= 1e-9 * guide.size:
+    if variance <= 1e-9 * seen_guide.size:
         return 1.0, simulated
-    return 1 - float(((guide - simulated) ** 2).sum()) / variance, simulated
+    return 1 - float(((seen_guide - seen_simulated) ** 2).sum()) / variance, simulated
 
 
 def _row_blocks(cube: NDArray[Any]) -> list[slice]:

@@ -22,7 +22,7 @@ class Fused:
     Attributes:
         pair: what it was made of.
         values: (bands, H, W) float32, the peak is 1; within [0, 1], or as far beyond as the coarse
-            cube goes.
+            cube goes. Where the coarse cube has no data it is filled; `cube` has no data there.
         method: the network or the classical method.
         engine: what computed it.
         seconds: that the fusion itself took.

@@ -243,13 +243,23 @@ def _belonging(path: Path) -> set[Path]:
         if place.is_file():
             others.append(place.with_name(f"{place.name}.hdr"))
         if suffix in _ENVI or (not suffix and place.is_file()):
-            others += [place.with_suffix(other) for other in _ENVI]
+            others += _of_envi(place)
         if suffix == ".hdr":
             others.append(place.with_suffix(""))
         if suffix in _WEIGHTS:
             others += [place.with_suffix(other) for other in _WEIGHTS]
         found |= {other.resolve() for other in others if other.is_file()}
     return found
+
+
+def _of_envi(path: Path) -> list[Path]:
+    """The files beside a path that are its cube's by their names, in capitals or not."""
+    stem = path.stem.casefold()
+    try:
+        beside = [each for each in path.parent.iterdir() if each.stem.casefold() == stem]
+    except OSError:
+        beside = []
+    return [each for each in beside if each.suffix.lower() in _ENVI]
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vernier.io.cubes.arrays import (
+    check_inside,
     open_hdf5,
     read_hdf5,
     read_mat,
@@ -30,6 +31,7 @@ from vernier.io.cubes.axes import AXES, bands_first, with_certain_peak
 from vernier.io.cubes.bands import folder_of_bands, read_band_folder, write_band_folder
 from vernier.io.cubes.cube import Cube, CubeError, StoredCube
 from vernier.io.cubes.envi import VALUES_SUFFIX, header_of, read_envi, write_envi
+from vernier.io.cubes.place import geotiff_of, has_place, map_info_of
 from vernier.io.cubes.tiff import read_tiff, write_tiff
 from vernier.io.files import check_folder, is_hidden, reason_of, replacing
 
@@ -41,6 +43,7 @@ __all__ = [
     "Cube",
     "CubeError",
     "Format",
+    "check_inside",
     "find_cubes",
     "open_hdf5",
     "read_cube",
@@ -55,6 +58,8 @@ class Format(NamedTuple):
         read: a path and the name of an array (None: the only one) -> what the file says.
         write: a cube and a free path -> nothing; None where the format is read only.
         beside: suffixes of the files that ``write`` leaves beside the path.
+        place: what is written of where the pixels lie on the ground so that other programs find
+            it, from the cube's metadata; None where that is not possible.
         listed: whether a file of this suffix in a folder is a cube by itself; ENVI's values are
             found by their header.
     """
@@ -62,6 +67,7 @@ class Format(NamedTuple):
     read: Callable[[Path, str | None], StoredCube]
     write: Callable[[Cube, Path], None] | None
     beside: tuple[str, ...] = ()
+    place: Callable[[Mapping[str, Any]], object] | None = None
     listed: bool = True
 
 
@@ -73,9 +79,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".mat": Format(read_mat, write_mat),
         ".npz": Format(read_numpy, write_npz),
         ".npy": Format(read_numpy, write_npy),
-        ".tif": Format(read_tiff, write_tiff),
-        ".tiff": Format(read_tiff, write_tiff),
-        ".hdr": Format(read_envi, write_envi, beside=(VALUES_SUFFIX,)),
+        ".tif": Format(read_tiff, write_tiff, place=geotiff_of),
+        ".tiff": Format(read_tiff, write_tiff, place=geotiff_of),
+        ".hdr": Format(read_envi, write_envi, beside=(VALUES_SUFFIX,), place=map_info_of),
         VALUES_SUFFIX: Format(read_envi, None, listed=False),
         ".dat": Format(read_envi, None, listed=False),
         ".raw": Format(read_envi, None, listed=False),
@@ -174,7 +180,7 @@ def read_cube(
         values, note = bands_first(found, axes.lower() if axes else None, wavelengths)
         notes = (*found.notes, *note)
         peak = found.peak if peak is None else peak
-        cube = Cube(values, peak, wavelengths, found.metadata, notes)
+        cube = Cube(values, peak, wavelengths, found.metadata, notes, found.no_data)
         if peak is None:
             cube = with_certain_peak(cube)
     except CubeError as error:
@@ -198,14 +204,18 @@ def _format_of(path: Path) -> Format:
     )
 
 
-def write_cube(cube: Cube, path: str | Path) -> None:
+def write_cube(cube: Cube, path: str | Path) -> tuple[str, ...]:
     """Write a cube; the suffix names the format, and an existing file is replaced at once.
 
     ``.h5`` (array "cube", bands first), ``.mat`` (v5, H x W x bands, as MATLAB users expect),
     ``.npz``, ``.tif`` (a band a plane, tiled), ``.hdr`` (ENVI, band-sequential, the values in
     ``.img`` beside) and, without suffix, a folder of PNGs keep values, peak, wavelengths and
     metadata; ``.npy`` keeps the values only. PNGs hold 8 bits where the values do and 16 else:
-    values are scaled to the depth, rounded and clipped to [0, 1].
+    values are scaled to the depth, rounded and clipped to [0, 1], and 0 where there is no data.
+
+    Returns:
+        What the format cannot hold, for people: where the pixels lie on the ground stands where
+        other programs look for it in ``.tif`` and ``.hdr`` alone.
 
     Raises:
         CubeError: unknown suffix, no such folder, an existing folder, values that the format cannot
@@ -213,6 +223,7 @@ def write_cube(cube: Cube, path: str | Path) -> None:
 
     Example:
         >>> write_cube(read_cube("cube.h5"), "cube.hdr")
+        ()
         >>> read_cube("cube.hdr").bands
         31
     """
@@ -230,3 +241,23 @@ def write_cube(cube: Cube, path: str | Path) -> None:
         # h5py closes a file on a full disk with a RuntimeError.
         except RuntimeError as error:
             raise CubeError(f"{path}: cannot be written ({reason_of(error)})") from None
+    notes: tuple[str, ...] = ()
+    if has_place(cube.metadata) and (form.place is None or not form.place(cube.metadata)):
+        notes += (f"{path}: {_lost_place(form)}",)
+    if form is _FOLDER and (told := cube.told_gaps()):
+        notes += (f"{path}: PNGs hold no gaps: 0 stands for no data ({told})",)
+    return notes
+
+
+def _lost_place(form: Format) -> str:
+    if form.write is write_npy:
+        return "NPY holds no georeference; choose .tif or .hdr"
+    if form.place is None:
+        return (
+            "the georeference stands in the metadata, where other programs do not look; choose "
+            ".tif or .hdr"
+        )
+    return (
+        "this kind of georeference cannot be written to this format; choose that of the cube, .tif "
+        "or .hdr"
+    )

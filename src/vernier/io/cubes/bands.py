@@ -113,7 +113,9 @@ def write_band_folder(cube: Cube, folder: Path) -> None:
         bands = cube.values
     else:
         depth = np.uint16
-        bands = np.rint(np.clip(cube.unit(), 0, 1).astype(np.float64) * 65535).astype(depth)
+        gaps = cube.gaps()
+        unit = cube.unit() if gaps is None else np.where(gaps, 0, cube.filled().unit())
+        bands = np.rint(np.clip(unit, 0, 1).astype(np.float64) * 65535).astype(depth)
     folder.mkdir()
     for number, band in enumerate(bands, start=1):
         write_picture(Picture(band[..., None]), folder / f"band_{number:03d}.png")

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vernier.errors import InputError
+from vernier.io.cubes.gaps import fill_gaps, find_gaps
 
 __all__ = [
     "Cube",
     "CubeError",
     "StoredCube",
+    "check_declared",
     "description_of",
     "stated_metadata",
     "stated_number",
     "stated_object",
+    "stated_value",
 ]
+
+
+# A number with commas between thousands.
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+# Bytes that any file may declare, and how many times its own size beyond: deflate packs zeros a
+# thousand times, and nothing that was measured half as well.
+_FREE = 2**26
+_MOST_PACKED = 500
 
 
 class CubeError(InputError):
@@ -38,6 +52,7 @@ class Cube:
         wavelengths: centre of each band in nanometres; None where the file is silent.
         metadata: what else the file says, for people and for the next file.
         notes: what was recognised rather than stated, for people.
+        no_data: the value that stands for no data, beside NaN; None where there is none.
 
     Raises:
         CubeError: values that are no cube, another number of wavelengths than of bands, a peak
@@ -57,6 +72,7 @@ class Cube:
     wavelengths: tuple[float, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
+    no_data: float | None = None
 
     def __post_init__(self) -> None:
         shape, kind = self.values.shape, self.values.dtype.kind
@@ -82,16 +98,60 @@ class Cube:
     def width(self) -> int:
         return int(self.values.shape[2])
 
+    def gaps(self) -> NDArray[np.bool_] | None:
+        """Where there is no data, (bands, H, W); None where there is data everywhere."""
+        return find_gaps(self.values, self.no_data)
+
+    def filled(self) -> Cube:
+        """A cube without gaps: each takes the value of the nearest pixel that has data.
+
+        Raises:
+            CubeError: there is no data at all.
+        """
+        gaps = self.gaps()
+        if gaps is None:
+            return self
+        if gaps.all():
+            raise CubeError(f"has no data at all: {self._gap_names()} everywhere")
+        return replace(self, values=fill_gaps(self.values, gaps), no_data=None)
+
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest value where there is data; NaN where there is none."""
+        gaps = self.gaps()
+        if gaps is None:
+            return float(self.values.min()), float(self.values.max())
+        known = self.values[~gaps]
+        return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
+
+    def told_gaps(self) -> str | None:
+        """How much is without data, in words; None where nothing is."""
+        gaps = self.gaps()
+        if gaps is None:
+            return None
+        share = 100 * np.count_nonzero(gaps) / gaps.size
+        return f"{self._gap_names()} at {share:.2g} % of the values"
+
+    def _gap_names(self) -> str:
+        named = [] if self.no_data is None else [f"{self.no_data:g}"]
+        if self.values.dtype.kind == "f" and np.isnan(self.values.min()) and "nan" not in named:
+            named.append("NaN")
+        return " and ".join(named)
+
     def unit(self) -> np.ndarray:
         """The values divided by the peak: (bands, H, W) float32, not clipped.
 
         Raises:
-            CubeError: the peak is not known, or a value is not a number.
+            CubeError: the peak is not known, or a value is no number or stands for no data.
         """
-        if self.peak is None and np.isfinite(self.values).all():
+        lowest, highest = self.limits()
+        if self.peak is None and math.isfinite(lowest) and math.isfinite(highest):
             raise CubeError(
-                f"values go from {self.values.min():g} to {self.values.max():g} and nothing says "
+                f"values go from {lowest:g} to {highest:g} and nothing says "
                 "which one stands for full light; pass --peak, such as 1, 1023, 4095 or 65535"
+            )
+        if told := self.told_gaps():
+            raise CubeError(
+                f"has no data ({told}): fill these first, or cut the part out that has data"
             )
         unit = np.empty(self.values.shape, np.float32)
         # Band by band: of integers the quotient is in float64, twice the cube.
@@ -112,7 +172,7 @@ class StoredCube:
     Attributes:
         array: as stored; three axes make a cube.
         axes: their order, a permutation of "chw", where the file or its format tells.
-        peak, wavelengths, metadata, notes: as those of `Cube`.
+        peak, wavelengths, metadata, notes, no_data: as those of `Cube`.
     """
 
     array: np.ndarray
@@ -121,6 +181,7 @@ class StoredCube:
     wavelengths: tuple[float, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    no_data: float | None = None
 
 
 def description_of(cube: Cube, *, peak: bool = True) -> str:
@@ -148,15 +209,44 @@ def stated_metadata(stated: Mapping[str, Any]) -> dict[str, Any]:
 
 def stated_number(value: object) -> float | None:
     """The finite number above 0 that a file states, such as a peak; None where it states none."""
+    number = stated_value(value)
+    return number if number is not None and math.isfinite(number) and number > 0 else None
+
+
+def stated_value(value: object) -> float | None:
+    """The number that a file states, which may be NaN; None where it states none.
+
+    Text may have braces around it, as ENVI's lists have, and commas between thousands.
+    """
     item = value
     if isinstance(value, np.ndarray | np.generic):
         item = value.item() if value.size == 1 else None
     if isinstance(item, bytes):
         item = item.decode(errors="replace")
+    if isinstance(item, str):
+        item = item.strip().strip("\0{}[]() \t")
+        if _THOUSANDS.fullmatch(item):
+            item = item.replace(",", "")
     if isinstance(item, bool) or not isinstance(item, str | int | float):
         return None
     try:
-        number = float(item)
+        return float(item)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and number > 0 else None
+
+
+def check_declared(path: Path, declared: int) -> None:
+    """Refuse a file that declares far more than it can hold, before memory is taken for it.
+
+    Args:
+        path: the file.
+        declared: bytes that its arrays would take.
+
+    Raises:
+        CubeError: so it is.
+    """
+    if declared > max(_FREE, _MOST_PACKED * path.stat().st_size):
+        raise CubeError(
+            f"{path}: declares {declared / 2**20:,.0f} MiB of values, which its "
+            f"{path.stat().st_size / 2**20:.3g} MiB cannot hold: the file is damaged, or empty"
+        )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vernier.extras import optional_module
 from vernier.io.cubes.axes import nanometres
@@ -10,23 +15,50 @@ from vernier.io.cubes.cube import (
     Cube,
     CubeError,
     StoredCube,
+    check_declared,
     description_of,
     stated_metadata,
     stated_number,
     stated_object,
+    stated_value,
 )
+from vernier.io.cubes.place import GEOTIFF, geotiff_of
 
 __all__ = ["read_tiff", "write_tiff"]
 
+# Tags of GeoTIFF and GDAL, and how they are stored.
+_PLACE = {
+    **dict.fromkeys((33550, 33922, 34264, 34736, 50844), "d"),
+    34735: "H",
+    **dict.fromkeys((34737, 42112), "s"),
+}
+# GDAL's tag for the value that stands for no data.
+_NO_DATA = 42113
+
+
+def _tifffile() -> Any:
+    # What is wrong with a file is an error or is of no importance; Python would print its log.
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return optional_module("tifffile")
+
 
 def read_tiff(path: Path, key: str | None) -> StoredCube:
-    tifffile = optional_module("tifffile")
+    tifffile = _tifffile()
     try:
         with tifffile.TiffFile(path) as file:
             series = [each for each in file.series if not each.keyframe.is_reduced]
+            check_declared(
+                path, sum(math.prod(each.shape) * each.dtype.itemsize for each in series)
+            )
             arrays = [each.asarray() for each in series]
             letters = series[0].axes if series else ""
-            description = file.pages.first.description
+            page = series[0].keyframe if series else file.pages.first
+            description = page.description
+            place, no_data = _place(page), stated_value(_tag(page, _NO_DATA))
+    except CubeError:
+        raise
     except Exception as error:  # tifffile and the codecs raise whatever a damaged file leads to
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CubeError(f"{path}: is no TIFF, or a damaged one ({reason})") from None
@@ -49,12 +81,36 @@ def read_tiff(path: Path, key: str | None) -> StoredCube:
         axes,
         stated_number(stated.get("peak")),
         nanometres(stated.get("wavelengths") or [], "nm"),
-        metadata,
+        {**metadata, **place},
+        no_data=no_data,
     )
 
 
+def _tag(page: Any, code: int) -> Any:
+    tag = page.tags.get(code)
+    return None if tag is None else tag.value
+
+
+def _place(page: Any) -> dict[str, Any]:
+    """The tags that say where the pixels lie, as metadata."""
+    found: dict[str, Any] = {}
+    for code, kind in _PLACE.items():
+        value = _tag(page, code)
+        if kind == "s" and isinstance(value, str):
+            found[str(code)] = value
+        elif kind != "s" and isinstance(value, tuple):
+            found[str(code)] = list(value)
+    return {GEOTIFF: found} if found else {}
+
+
 def write_tiff(cube: Cube, path: Path) -> None:
-    optional_module("tifffile").imwrite(
+    place = geotiff_of(cube.metadata)
+    plain = {name: value for name, value in cube.metadata.items() if name != GEOTIFF}
+    tags = _extra_tags(place)
+    if cube.no_data is not None:
+        text = f"{cube.no_data:.17g}"
+        tags.append((_NO_DATA, "s", len(text) + 1, text, True))
+    _tifffile().imwrite(
         path,
         cube.values,
         # One plane is not several.
@@ -62,6 +118,23 @@ def write_tiff(cube: Cube, path: Path) -> None:
         photometric="minisblack",
         tile=(128, 128),
         compression="zlib",
-        description=description_of(cube),
+        description=description_of(replace(cube, metadata=plain)),
         metadata=None,
+        extratags=tags,
     )
+
+
+def _extra_tags(place: object) -> list[tuple[int, str, int, Any, bool]]:
+    """As tifffile takes them; what stands in metadata may come from anywhere."""
+    tags: list[tuple[int, str, int, Any, bool]] = []
+    for code, kind in _PLACE.items():
+        value = place.get(str(code)) if isinstance(place, Mapping) else None
+        if kind == "s" and isinstance(value, str) and value.isascii():
+            tags.append((code, kind, len(value) + 1, value, True))
+        elif kind != "s" and isinstance(value, list) and value:
+            number = int if kind == "H" else float
+            try:
+                tags.append((code, kind, len(value), tuple(number(each) for each in value), True))
+            except (TypeError, ValueError):
+                continue
+    return tags
