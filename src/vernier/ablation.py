@@ -325,7 +325,7 @@ def _finished(folder: RunFolder, recipe: Recipe) -> bool:
     if not folder.recipe.exists():
         return False
     folder.changes_for(recipe)
-    if not (folder.weights.exists() and folder.last.exists()):
+    if not (folder.finished and folder.last.exists()):
         return False
     return int(folder.load_checkpoint(folder.last)["step"]) >= recipe.steps
 

@@ -14,7 +14,7 @@ from support.training import Stripes, small_recipe
 from torch import Tensor
 
 from vernier.errors import MissingPackageError
-from vernier.training import Log, Recipe, default_logs, load_recipe, train
+from vernier.training import Log, Recipe, default_logs, load_recipe, logs, train
 from vernier.training.logs import ConsoleLog, MetricsLog
 from vernier.training.losses import l1
 from vernier.training.run_folder import RunFolder
@@ -116,8 +116,27 @@ def test_the_console_tells_each_validation(
     lines = err.splitlines()
     assert out == ""
     assert [line.split(",")[0].rsplit(" ", 1)[0] for line in lines] == [
+        "step 1 of 4: loss",
         "step 2: psnr",
         "step 4: psnr",
+    ]
+
+
+def test_the_console_tells_how_training_goes_now_and_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    log = ConsoleLog(interval=30)
+    log.open(RunFolder(tmp_path), load_recipe(small_recipe(tmp_path), ["steps=9000"]), 0)
+    for step in range(10, 100, 10):
+        log.scalars(step, {"loss": 0.5, "seconds_per_step": 1.0})
+        now += 10
+    log.scalars(9000, {"loss": 0.5, "seconds_per_step": 1.0})
+    assert capsys.readouterr().err.splitlines() == [
+        "step 10 of 9000: loss 0.50000, 2 h 29 min left",
+        "step 40 of 9000: loss 0.50000, 2 h 29 min left",
+        "step 70 of 9000: loss 0.50000, 2 h 28 min left",
     ]
 
 

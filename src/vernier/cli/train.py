@@ -22,11 +22,15 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a recipe says."""
+    from vernier.training import InterruptedRun
     from vernier.training import train as train_recipe
 
     try:
         with progress_bar("training") as progress:
             result = train_recipe(recipe, overrides or [], resume=resume, progress=progress)
+    except InterruptedRun as stopped:
+        stderr.print(f"{stopped}; the same command with --resume goes on from there")
+        raise typer.Exit(128 + stopped.number) from None
     except KeyboardInterrupt:
         stderr.print("interrupted; the same command with --resume goes on from the last checkpoint")
         raise typer.Exit(130) from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from vernier.data.folders import read_uint8
+from vernier.data.folders import Broken, read_or_note, refuse_broken
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, to_colour
 from vernier.imaging.colour import PictureColour
@@ -168,6 +168,8 @@ class TrainingSet(CropSet):
             makes them, anew in each step, from crops that are larger by a margin.
         augmentation, device: see `CropSet`.
         progress: told each picture's path.
+        broken: pictures that cannot be read are noted there and left out; None: the first one is an
+            error.
 
     Raises:
         InputError: no picture is as large as a patch.
@@ -188,6 +190,7 @@ class TrainingSet(CropSet):
         augmentation: Augmentation = "dihedral",
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
+        broken: Broken | None = None,
     ) -> None:
         self.too_small: list[Path] = []
         self.scale, self.colour, self.degradation = scale, colour, degradation
@@ -204,8 +207,15 @@ class TrainingSet(CropSet):
         ):
             if progress is not None:
                 progress(done, len(paths), str(path))
-            whole = read_uint8(path)
+            whole = read_or_note(path, broken)
+            if whole is None:
+                continue
             for factor in downscales:
+                # Also because a resize to less than a pixel is none.
+                if factor != 1 and min(whole.shape[-2:]) * factor < side * scale - 1:
+                    if factor == max(downscales):
+                        self.too_small.append(path)
+                    continue
                 picture = whole if factor == 1 else imresize_uint8(whole, factor)
                 rows, columns = (length // scale for length in picture.shape[-2:])
                 if min(rows, columns) < side:
@@ -224,6 +234,7 @@ class TrainingSet(CropSet):
         if progress is not None:
             progress(len(paths), len(paths), "")
         if not sizes:
+            refuse_broken(broken or {})
             raise InputError(
                 f"none of {len(paths)} training pictures is {side * scale} pixels a side; "
                 "lower data.patch_size or give larger pictures"

@@ -1,5 +1,6 @@
 """Training: the recipe, the loop, and what a run leaves behind."""
 
+from vernier.training.interrupts import InterruptedRun
 from vernier.training.logs import Log, default_logs
 from vernier.training.losses import Loss, create_loss, weighted_sum
 from vernier.training.recipe import Recipe, load_recipe, parse_recipe
@@ -8,6 +9,7 @@ from vernier.training.trainer import TrainingError, TrainingResult, train
 
 __all__ = [
     "Crops",
+    "InterruptedRun",
     "Log",
     "Loss",
     "Recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from vernier.training.run_folder import RunFolder
 from vernier.zoo.own import file_of
 
 __all__ = ["claim", "launch"]
+
+# What launchers of several machines set.
+_STARTED_BY = frozenset({"MASTER_ADDR", "WORLD_SIZE", "SLURM_NTASKS", "NODE_RANK"})
 
 
 def launch(recipe: Recipe) -> Any:
@@ -33,6 +37,11 @@ def launch(recipe: Recipe) -> Any:
             f"data.batch_size {recipe.data.batch_size} is not a multiple of "
             f"{world} devices x {recipe.accumulate} accumulated micro-batches"
         )
+    if recipe.num_nodes > 1 and not _STARTED_BY.intersection(os.environ):
+        raise InputError(
+            f"num_nodes={recipe.num_nodes} waits for other machines: start the run with torchrun "
+            "on each of them, or set num_nodes=1"
+        )
     # Fabric's own choice may be a kind of device that is not for training here.
     cards = torch.cuda.device_count()
     accelerator = recipe.accelerator
@@ -42,6 +51,11 @@ def launch(recipe: Recipe) -> Any:
         raise InputError(
             f"accelerator=cuda wants devices={recipe.devices} on this machine, torch finds {cards} "
             "CUDA devices; lower devices or set accelerator=cpu"
+        )
+    if accelerator == "cpu" and recipe.devices > (os.cpu_count() or 1):
+        raise InputError(
+            f"devices={recipe.devices} are more processes than this machine has processors "
+            f"({os.cpu_count() or 1}); lower devices"
         )
     fabric = fabric_of(
         accelerator=accelerator,
@@ -66,6 +80,7 @@ def claim(folder: RunFolder, recipe: Recipe, fabric: Any, *, resume: bool) -> di
     problem = ""
     if fabric.global_rank == 0:
         try:
+            folder.check()
             if resume:
                 changed = folder.changes_for(recipe)
             else:

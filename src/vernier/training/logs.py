@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -15,7 +16,16 @@ from vernier.extras import named_extras
 from vernier.training.recipe import Recipe
 from vernier.training.run_folder import RunFolder
 
-__all__ = ["ConsoleLog", "Log", "Logs", "MetricsLog", "TensorBoardLog", "default_logs", "opened"]
+__all__ = [
+    "ConsoleLog",
+    "Log",
+    "Logs",
+    "MetricsLog",
+    "ResumeLog",
+    "TensorBoardLog",
+    "default_logs",
+    "opened",
+]
 
 
 class Log(Protocol):
@@ -102,8 +112,42 @@ class TensorBoardLog(Log):
         self.writer.close()
 
 
-class ConsoleLog(Log):
-    """One line on stderr for each validation."""
+class ResumeLog(Log):
+    """One line on stderr where a run goes on, or could not."""
+
+    def event(self, step: int, name: str, details: Mapping[str, Any]) -> None:
+        if name == "resume":
+            goes_on = f"goes on from step {step}"
+            nothing = "no checkpoint was written yet: the run begins at step 0 again"
+            print(goes_on if step else nothing, file=sys.stderr, flush=True)
+
+
+class ConsoleLog(ResumeLog):
+    """Lines on stderr: how training goes, at most every few seconds, and each validation.
+
+    Args:
+        interval: seconds between two lines of how training goes.
+    """
+
+    def __init__(self, interval: float = 30.0) -> None:
+        self.interval = interval
+        self._next = -math.inf
+
+    def open(self, folder: RunFolder, recipe: Recipe, step: int) -> None:
+        self._steps = recipe.steps
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        # The last step has its own line, or its validation's.
+        if now < self._next or step == self._steps:
+            return
+        self._next = now + self.interval
+        left = (self._steps - step) * values["seconds_per_step"]
+        print(
+            f"step {step} of {self._steps}: loss {values['loss']:.5f}, {_duration(left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def scores(self, step: int, values: Mapping[str, float]) -> None:
         print(f"step {step}: {in_words(values)}", file=sys.stderr, flush=True)
@@ -136,7 +180,7 @@ def default_logs(*, console: bool = True) -> list[Log]:
     """What a run logs to where the caller names nothing else.
 
     Args:
-        console: tell each validation on stderr too.
+        console: tell how training goes and each validation on stderr too.
 
     Raises:
         MissingPackageError: TensorBoard is not installed.
@@ -153,6 +197,12 @@ def opened(logs: Sequence[Log], folder: RunFolder, recipe: Recipe, step: int) ->
             log.open(folder, recipe, step)
             stack.callback(log.close)
         yield Logs(logs)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def in_words(values: Mapping[str, float]) -> str:

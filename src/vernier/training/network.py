@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from vernier.devices import available_memory
 from vernier.errors import InputError
 from vernier.models.layers import Model
-from vernier.training.recipe import Recipe
+from vernier.training.recipe import ModelRecipe, Recipe
 from vernier.zoo import create_model, load_model
+from vernier.zoo.own import parse_own
 
 __all__ = ["create_network"]
 
@@ -23,6 +25,8 @@ def create_network(recipe: Recipe) -> tuple[Model, list[str]]:
         InputError: no such network, form or weights, or the weights do not fit.
     """
     choice = recipe.model
+    if choice.overrides and parse_own(choice.name) is None:
+        _check_size(choice)
     model = create_model(choice.name, scale=choice.scale, **choice.overrides)
     copied: list[str] = []
     if choice.init_from is not None:
@@ -42,6 +46,19 @@ def create_network(recipe: Recipe) -> tuple[Model, list[str]]:
     if recipe.channels_last:
         _to_channels_last(model)
     return model, copied
+
+
+def _check_size(choice: ModelRecipe) -> None:
+    """Refuse what does not fit into memory before it is allocated piece by piece."""
+    with torch.device("meta"):
+        model = create_model(choice.name, scale=choice.scale, **choice.overrides)
+    # The weights, their average, their gradients and two moments.
+    needed = 5 * sum(p.numel() * p.element_size() for p in model.parameters())
+    if needed > (free := available_memory()):
+        raise InputError(
+            f"model.overrides: the network needs {needed / 2**30:.0f} GiB to train, "
+            f"{free / 2**30:.0f} GiB are free; make it smaller"
+        )
 
 
 def _to_channels_last(model: nn.Module) -> None:

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from vernier.errors import InputError
+from vernier.io.files import reason_of, shown
 
 __all__ = [
     "DataRecipe",
@@ -28,9 +36,19 @@ __all__ = [
     "validate",
 ]
 
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**53)]
+NonNegativeInt = Annotated[int, Field(ge=0, lt=2**53)]
+# Beyond these no number of a recipe means anything, and what computes with them overflows.
+PositiveFloat = Annotated[float, Field(gt=0, le=1e30)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+# No architecture has as many blocks, channels or heads; building one would not end.
+_LARGEST_OVERRIDE = 10_000
+# Bytes; file systems take 255, of which temporary names need some.
+_LONGEST_NAME = 200
+# A recipe has some 2 kB and three levels.
+_LARGEST_FILE = 2**20
+_DEEPEST = 20
+_MOST_VALUES = 100_000
 
 
 class Strict(BaseModel):
@@ -56,6 +74,18 @@ class ModelRecipe(Strict):
     init_from: str | None = None
     """Start from these weights or this checkpoint (same width; another scale or depth is fine)."""
 
+    @field_validator("overrides")
+    @classmethod
+    def _buildable(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        for key, value in overrides.items():
+            numbers = value if isinstance(value, list) else [value]
+            for number in numbers:
+                if isinstance(number, int) and abs(number) > _LARGEST_OVERRIDE:
+                    raise ValueError(
+                        f"{key} is above {_LARGEST_OVERRIDE:,}; no network has so many"
+                    )
+        return overrides
+
 
 class DataRecipe(Strict):
     """What it is trained on: photographs, or hyperspectral scenes where the model fuses cubes."""
@@ -67,7 +97,11 @@ class DataRecipe(Strict):
     """Fusion: the value of the files that stands for 1, where they do not say (PanCollection: 2047
     or 1023)."""
     weights: list[PositiveFloat] = []
-    """How often a pixel of each folder or file is drawn, relative to the others; empty: alike."""
+    """How often a pixel of each folder or file is drawn, relative to the others; empty: alike.
+    Where an override replaces ``train`` alone by another number of folders, they weigh alike."""
+    skip_broken: bool = False
+    """Train and validate without pictures that cannot be read, and name them in ``data.json``;
+    false: name all of them and stop before training."""
     downscales: list[Annotated[float, Field(gt=0, le=1)]] = [1.0]
     """Each picture enters at these sizes: a reduced one is sharper and freer of JPEG traces."""
     validation: list[str] = []
@@ -175,7 +209,7 @@ class Recipe(Strict):
     leaves out the steps in which they overflow."""
     channels_last: bool = True
     compile: bool = False
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     devices: PositiveInt = 1
     """Processes on this machine; several machines through torchrun."""
     num_nodes: PositiveInt = 1
@@ -185,6 +219,23 @@ class Recipe(Strict):
     checkpoint_every: PositiveInt = 1000
     log_images: NonNegativeInt = 2
     """Validation pictures shown in TensorBoard."""
+
+    @field_validator("name", "output")
+    @classmethod
+    def _names_a_folder(cls, path: str) -> str:
+        if not path.isprintable():
+            raise ValueError("a folder cannot have this name; use letters, digits and - _ .")
+        if any(len(part.encode()) > _LONGEST_NAME for part in Path(path).parts):
+            raise ValueError(f"the name is too long; use at most {_LONGEST_NAME} bytes")
+        return path
+
+    @field_validator("name")
+    @classmethod
+    def _stays_in_output(cls, name: str) -> str:
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ValueError("the run's folder must lie inside of output; give it a plain name")
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -251,9 +302,20 @@ def load_recipe(
         values, origin = _plain(source), "recipe"
     else:
         values, origin = read_values(source), str(source)
+    before = _number_of_folders(values)
     for override in overrides:
         apply_override(values, override)
+    overridden = {override.partition("=")[0] for override in overrides}
+    if _number_of_folders(values) != before and "data.weights" not in overridden:
+        # They spoke of the folders that were replaced.
+        values["data"].pop("weights", None)
     return parse_recipe(values, origin)
+
+
+def _number_of_folders(values: Mapping[str, Any]) -> int | None:
+    data = values.get("data")
+    train = data.get("train") if isinstance(data, dict) else None
+    return len(train) if isinstance(train, list) else None
 
 
 def _plain(values: Any) -> Any:
@@ -272,18 +334,42 @@ def read_values(path: str | Path) -> dict[str, Any]:
         InputError: no such file, not YAML, or no keys.
     """
     path = Path(path)
+    name = shown(path)
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{name}: is a folder or a device, not a recipe; see recipes/")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise InputError(f"{name}: is too large for a recipe; see recipes/ for examples")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {name}: {reason_of(error)}") from error
+    values = _from_yaml(text, name, "see recipes/ for examples")
+    if not isinstance(values, dict):
+        raise InputError(f"{name} holds no keys; see recipes/ for examples")
+    return values
+
+
+def _from_yaml(text: str, what: str, cure: str) -> Any:
+    """What YAML says, of a depth and an extent that all that follows can walk through."""
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise InputError(f"{what} is nested too deeply; {cure}") from None
+    # A number of thousands of digits, or a date of the thirteenth month, is a ValueError.
+    except (yaml.YAMLError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
-        raise InputError(f"{path} is not YAML{line}; see recipes/ for examples") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no keys; see recipes/ for examples")
+        raise InputError(f"{what} is not YAML{line}; {cure}") from error
+    waiting, count = [(values, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        # Aliases may repeat a part without end.
+        if depth > _DEEPEST or count > _MOST_VALUES:
+            raise InputError(f"{what} is nested too deeply; {cure}")
+        if isinstance(value, dict | list):
+            inner = value.values() if isinstance(value, dict) else value
+            waiting += [(each, depth + 1) for each in inner]
     return values
 
 
@@ -310,11 +396,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign or not key:
         raise InputError(f"cannot read {override!r}: write key=value, as in optimiser.eps=1e-8")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"cannot read the value of {override!r}: write it as in YAML") from error
-    set_value(values, key, parsed)
+    set_value(values, key, _from_yaml(value, f"the value of {key}", "write it as in recipes/"))
 
 
 def set_value(values: dict[str, Any], key: str, value: Any) -> None:
@@ -336,7 +418,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
@@ -355,7 +437,9 @@ def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     message = message[0].lower() + message[1:]
     given = problem["input"]
     if isinstance(given, str | int | float | bool):
-        message += f", got {given!r}"
+        # A number of thousands of digits has no text.
+        long = isinstance(given, int) and given.bit_length() > 400
+        message += ", got a huge number" if long else f", got {given!r}"
         expected = problem.get("ctx", {}).get("expected")
         if isinstance(given, str) and isinstance(expected, str):
             choices = expected.replace("'", "").replace(" or ", ", ").split(", ")

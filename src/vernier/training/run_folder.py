@@ -18,7 +18,7 @@ import yaml
 
 from vernier import __version__
 from vernier.errors import InputError
-from vernier.io.files import make_folder, reason_of, replacing, write_whole
+from vernier.io.files import make_folder, reason_of, replacing, shown, write_whole
 from vernier.training.recipe import RESUMABLE, Recipe, flatten, load_recipe
 from vernier.zoo.checkpoints import read_checkpoint
 
@@ -44,6 +44,21 @@ class RunFolder:
         self.last = path / "checkpoints" / "last.ckpt"
         self.best = path / "checkpoints" / "best.ckpt"
         self.weights = path / "weights.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the weights are there, and their card, which is written after them."""
+        return self.weights.exists() and self.weights.with_suffix(".json").exists()
+
+    def check(self) -> None:
+        """Refuse at once a folder that could not be made in the end.
+
+        Raises:
+            InputError: something on the way to it is no folder.
+        """
+        above = next(p for p in (self.path, *self.path.parents, Path()) if os.path.lexists(p))
+        if not above.is_dir():
+            raise InputError(f"{shown(above)}: is no folder; choose another output=... or name=...")
 
     def refuse_existing(self) -> None:
         """Raise if a run is in this folder already.

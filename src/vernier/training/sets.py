@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from vernier.data.folders import list_pictures
+from vernier.data.folders import Broken, list_pictures, refuse_broken
 from vernier.data.training_set import CropSet, Fingerprint, FusionSet, TrainingSet, fingerprint
 from vernier.errors import InputError
 from vernier.models.layers import FusionModel, Model, SRModel
@@ -122,7 +122,10 @@ def own_data(crops: Crops, recipe: DataRecipe, model: Model, *, seed: int = 0) -
     else:
         assert isinstance(model, SRModel)
         kept = list_pictures(recipe.validation) if recipe.validation else []
-        validation = _picture_validation(recipe, model, kept)
+        broken: Broken = {}
+        validation = _picture_validation(recipe, model, kept, broken)
+        if not recipe.skip_broken:
+            refuse_broken(broken)
     kind = type(crops)
     return TrainingData(
         crops,
@@ -135,15 +138,13 @@ def own_data(crops: Crops, recipe: DataRecipe, model: Model, *, seed: int = 0) -
 def _load_pictures(
     recipe: DataRecipe, model: SRModel, device: torch.device | str, progress: Progress | None
 ) -> TrainingData:
-    weight_of = {
-        path: weight
-        for folder, weight in zip(recipe.train, recipe.weights or [1.0] * len(recipe.train))
-        for path in list_pictures([folder])
-    }
+    weights = list(zip(recipe.train, recipe.weights or [1.0] * len(recipe.train)))
+    weight_of = {path: weight for folder, weight in weights for path in list_pictures([folder])}
     paths = list(weight_of)
     kept = list_pictures(recipe.validation) if recipe.validation else []
     if recipe.hold_out:
         paths, kept = hold_out(sorted(paths), recipe.hold_out)
+    broken: Broken = {}
     crops = TrainingSet(
         paths,
         scale=model.scale,
@@ -156,9 +157,18 @@ def _load_pictures(
         augmentation=recipe.augmentation,
         device=device,
         progress=progress,
+        broken=broken,
     )
-    validation = _picture_validation(recipe, model, kept)
-    return TrainingData(crops, validation, fingerprint(paths), _facts_of(crops))
+    validation = _picture_validation(recipe, model, kept, broken)
+    if not recipe.skip_broken:
+        refuse_broken(broken)
+    facts = {**_facts_of(crops), "weights": dict(weights), "broken": _by_name(broken)}
+    used = [path for path in paths if path not in broken]
+    return TrainingData(crops, validation, fingerprint(used), facts)
+
+
+def _by_name(broken: Broken) -> dict[str, str]:
+    return {str(path): reason for path, reason in broken.items()}
 
 
 def _load_scenes(
@@ -168,6 +178,8 @@ def _load_scenes(
         raise InputError(
             "data.rounded_lr, data.downscales and data.degradation are for photographs alone"
         )
+    if recipe.skip_broken:
+        raise InputError("data.skip_broken is for photographs alone; leave it out")
     files = [_read_scenes(path, model, recipe.peak) for path in recipe.train]
     weighted = [
         (scene, weight)
@@ -205,10 +217,14 @@ def _facts_of(crops: CropSet) -> dict[str, Any]:
 
 
 def _picture_validation(
-    recipe: DataRecipe, model: SRModel, paths: Sequence[Path]
+    recipe: DataRecipe, model: SRModel, paths: Sequence[Path], broken: Broken
 ) -> PictureValidation:
     return PictureValidation(
-        paths, scale=model.scale, colour=model.colour, degradation=recipe.degradation
+        paths,
+        scale=model.scale,
+        colour=model.colour,
+        degradation=recipe.degradation,
+        broken=broken,
     )
 
 

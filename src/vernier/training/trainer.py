@@ -24,13 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vernier.devices import memory_errors, peak_memory
+from vernier.devices import available_memory, memory_errors, peak_memory
 from vernier.errors import InputError, VernierError
 from vernier.models.layers import Model
 from vernier.progress import Progress
 from vernier.training.averaging import MovingAverage
+from vernier.training.interrupts import InterruptedRun, Signals, watched_signals
 from vernier.training.launch import claim, launch
-from vernier.training.logs import Log, Logs, default_logs, in_words, opened
+from vernier.training.logs import ConsoleLog, Log, Logs, ResumeLog, default_logs, in_words, opened
 from vernier.training.losses import Loss, create_loss
 from vernier.training.network import create_network
 from vernier.training.optimisers import create_optimiser
@@ -98,6 +99,9 @@ def train(
     Raises:
         InputError: data, weights or recipe do not fit together.
         TrainingError: the loss is no longer finite; the last checkpoint is from before.
+        InterruptedRun: Ctrl-C or SIGTERM came; a checkpoint was written, and with ``resume`` the
+            run goes on as if nothing had happened. In other threads than the main one signals are
+            not watched.
         MemoryError: the host or the card has too little memory; lower data.batch_size.
         MissingPackageError: the extra "train" is not installed.
 
@@ -123,7 +127,8 @@ def train(
     recipe = load_recipe(recipe, overrides)
     if logs is None:
         # In a terminal a progress bar tells the same.
-        logs = default_logs(console=progress is None or not sys.stderr.isatty())
+        barred = progress is not None and sys.stderr.isatty()
+        logs = [*default_logs(console=False), ResumeLog() if barred else ConsoleLog()]
     fabric = launch(recipe)
     folder = RunFolder(Path(recipe.output) / recipe.name)
     changed = claim(folder, recipe, fabric, resume=resume)
@@ -134,6 +139,7 @@ def train(
     model, copied = create_network(recipe)
     model = model.to(fabric.device)
     if data is None:
+        _check_batch(recipe, model, fabric)
         data = load_data(recipe.data, model, device=fabric.device, progress=progress)
     elif not isinstance(data, TrainingData):
         data = own_data(data, recipe.data, model, seed=recipe.seed)
@@ -153,7 +159,8 @@ def train(
             log.event(run.step, "resume", {"changed": changed})
         elif copied:
             log.event(run.step, "init_from", {"copied": copied})
-        run.loop(log)
+        with watched_signals() as signals:
+            run.loop(log, signals)
     if run.leader:
         run.write_weights()
     fabric.barrier()
@@ -189,6 +196,9 @@ class _Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.step = 0
         self.best_psnr = -math.inf
+        # The losses since the last line of the log, and where they begin.
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.since = 0
 
     def restore(self) -> None:
         """Continue from the last checkpoint, if the run got so far."""
@@ -206,7 +216,12 @@ class _Run:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.step, self.best_psnr = state["step"], state["best_psnr"]
-        if self.step >= self.recipe.steps and self.folder.weights.exists():
+        self.since = self.step
+        # Of one process' losses alone; checkpoints from before it was kept have none.
+        if self.fabric.world_size == 1 and "loss_sum" in state:
+            self.since = state["since"]
+            self.loss_sum.copy_(state["loss_sum"])
+        if self.step >= self.recipe.steps and self.folder.finished:
             raise InputError(
                 f"{self.folder.path} is finished: all {self.recipe.steps} steps are done; raise "
                 "steps=... to go on"
@@ -222,6 +237,8 @@ class _Run:
             "deployed": choice.form == "deployed",
             "step": self.step,
             "best_psnr": self.best_psnr,
+            "since": self.since,
+            "loss_sum": self.loss_sum,
             "weights": self.model.state_dict(),
             "ema": self.averaged.state_dict() if self.recipe.ema else None,
             "optimiser": self.optimiser.state_dict(),
@@ -272,16 +289,19 @@ class _Run:
             },
         )
 
-    def loop(self, log: Logs) -> None:
-        """Train the steps that are left."""
+    def loop(self, log: Logs, signals: Signals) -> None:
+        """Train the steps that are left.
+
+        Raises:
+            InterruptedRun: a signal came; the checkpoint is of the step in which it came.
+        """
         recipe, optimiser = self.recipe, self.optimiser
         compiled = torch.compile(self.model) if recipe.compile else self.model
         network = self.fabric.setup_module(compiled)
         parameters = list(self.model.parameters())
         average = MovingAverage(self.averaged, self.model, recipe.ema)
         batches = self._batches(self.step)
-        loss_sum = torch.zeros((), device=self.device)
-        since = self.step
+        timed_from = self.step
         waited = 0.0
         started = time.perf_counter()
 
@@ -303,7 +323,7 @@ class _Run:
                     result = self._forward(network, inputs)
                     loss = self.loss(result, hr, inputs) / recipe.accumulate
                     self.fabric.backward(self.scaler.scale(loss))
-                loss_sum += loss.detach()
+                self.loss_sum += loss.detach()
             self.step += 1
             logging = self.step % recipe.log_every == 0 or self.step == recipe.steps
             validating = self.step % recipe.validate_every == 0 or self.step == recipe.steps
@@ -318,23 +338,25 @@ class _Run:
             optimiser.zero_grad(set_to_none=True)
             average.update(self.step)
 
-            if logging or validating or saving:
+            stopping = signals.received is not None
+            if logging or validating or saving or stopping:
                 # A sum that is not finite stays so: one look here covers every step since.
-                mean_loss = float(self.fabric.all_reduce(loss_sum, reduce_op="mean"))
+                mean_loss = float(self.fabric.all_reduce(self.loss_sum, reduce_op="mean"))
                 self._check_finite(mean_loss)
             if logging:
                 elapsed = time.perf_counter() - started
                 told = {
-                    "loss": mean_loss / (self.step - since),
+                    "loss": mean_loss / (self.step - self.since),
                     "learning_rate": learning_rate,
                     "gradient_norm": float(norm) if norm is not None else math.nan,
-                    "seconds_per_step": elapsed / (self.step - since),
+                    "seconds_per_step": elapsed / (self.step - timed_from),
                     "data_wait_share": waited / elapsed,
                     "memory": peak_memory(self.device) / 2**30,
                 }
                 log.scalars(self.step, told)
                 self._tell(f"loss {told['loss']:.5f}")
-                loss_sum.zero_()
+                self.loss_sum.zero_()
+                self.since = self.step
             if validating and self.validation.cases:
                 scores = self._validate()
                 log.scores(self.step, scores)
@@ -343,11 +365,13 @@ class _Run:
                     self.best_psnr = scores["psnr"]
                     self.save(self.folder.best)
                 self._show(log)
-            if saving:
+            if saving or stopping:
                 self.save(self.folder.last)
+            if stopping:
+                raise InterruptedRun(signals.received, self.step)
             if logging:
                 # Validation and saving are not part of the time per step.
-                since, waited, started = self.step, 0.0, time.perf_counter()
+                timed_from, waited, started = self.step, 0.0, time.perf_counter()
 
     def write_weights(self) -> None:
         """The best averaged weights, deployed, as a file that every command takes."""
@@ -434,6 +458,21 @@ class _Run:
     def _tell(self, what: str) -> None:
         if self.progress is not None:
             self.progress(self.step, self.recipe.steps, what)
+
+
+def _check_batch(recipe: Recipe, model: Model, fabric: Any) -> None:
+    """Refuse a batch whose HR crops alone would not fit into memory."""
+    crops = recipe.data.batch_size // (fabric.world_size * recipe.accumulate)
+    channels = getattr(model, "channels", 1)
+    side = recipe.data.patch_size * model.scale
+    # Four bytes a value; what decides a crop are four numbers of eight, for all processes.
+    needed = 4 * channels * crops * side**2 + 32 * recipe.data.batch_size
+    if needed > (free := available_memory(fabric.device)):
+        raise InputError(
+            f"{crops:,} crops of {side}x{side} pixels need {needed / 2**30:,.0f} GiB, "
+            f"{free / 2**30:,.0f} GiB are free; lower data.batch_size or data.patch_size, or raise "
+            "accumulate"
+        )
 
 
 def _mixed(*numbers: int) -> int:

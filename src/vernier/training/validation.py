@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vernier.data.folders import read_uint8
+from vernier.data.folders import Broken, read_or_note
 from vernier.data.training_set import Degradation, sharp_cube
 from vernier.errors import InputError
 from vernier.imaging import imresize, imresize_uint8, to_colour
@@ -103,7 +103,8 @@ class ValidationSet(ABC):
 class PictureValidation(ValidationSet):
     """HR pictures with their benchmark LR, in the model's colour; the papers' protocol.
 
-    Under the real-world degradation each picture has one LR, always the same.
+    Under the real-world degradation each picture has one LR, always the same. Pictures that cannot
+    be read are noted in ``broken`` and left out; without it the first one is an error.
 
     Raises:
         InputError: a picture is too small to be measured.
@@ -118,10 +119,13 @@ class PictureValidation(ValidationSet):
         scale: int,
         colour: PictureColour,
         degradation: Degradation = "bicubic",
+        broken: Broken | None = None,
     ) -> None:
         cases = []
         for number, path in enumerate(paths):
-            picture = read_uint8(path)
+            picture = read_or_note(path, broken)
+            if picture is None:
+                continue
             rows, columns = (side // scale * scale for side in picture.shape[-2:])
             if min(rows, columns) < _SMALLEST + 2 * scale:
                 raise InputError(f"{path} is too small to validate on; leave it out")
