@@ -22,6 +22,8 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
         "torch": "torch",
         "einops": "torch",
         "PIL": "torch",
+        "pillow_heif": "formats",
+        "OpenEXR": "formats",
         "h5py": "hsi",
         "scipy": "hsi",
         "tifffile": "hsi",
@@ -80,7 +82,13 @@ def _by_packages(extra: str) -> str:
 
 # Where the index has a package under another name than the one that is imported.
 _INDEX_NAMES: Mapping[str, str] = MappingProxyType(
-    {"PIL": "pillow", "yaml": "pyyaml", "lightning_fabric": "lightning-fabric"}
+    {
+        "PIL": "pillow",
+        "yaml": "pyyaml",
+        "lightning_fabric": "lightning-fabric",
+        "pillow_heif": "pillow-heif",
+        "OpenEXR": "openexr",
+    }
 )
 
 

@@ -43,15 +43,11 @@ REFUSED = {
     "broken/broken_data_stream.png": "read error",
     "broken/decompression_bomb.gif": "end of GIF",
     "broken/decompression_bomb.ico": "is no PNG",
-    "broken/not_enough_data.jp2": "is no PNG",
+    "broken/not_enough_data.jp2": "JP2 file is damaged",
     "broken/truncated_image.png": "read error",
     "broken/zero_width.gif": "end of GIF",
-    "other/16bit.cropped.jp2": "is no PNG",
     "other/HMD_Nokia_8.3_5G.heif": "compressed as HEVC, which Vernier cannot decode; convert it",
-    "other/hopper.bmp": "is no PNG",
     "other/hopper.ico": "is no PNG",
-    "other/hopper.ppm": "is no PNG",
-    "other/test-card-lossless.jp2": "is no PNG",
     "other/ultrahdr.jpg": "premature end",
     "pngsuite_corrupt/xc1n0g08.png": "no details",
     "pngsuite_corrupt/xc9n2c08.png": "no details",
@@ -89,7 +85,8 @@ CHANNELS = {
 }
 MODES = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "LA": 2, "RGB": 3, "P": 3, "RGBA": 4}
 MODES |= {"CMYK": 3, "LAB": 3}
-SIXTEEN_BIT_TIFF = {
+SIXTEEN_BIT = {
+    "other/16bit.cropped.jp2",
     "cmyk/tiff_strip_cmyk_16l_jpeg.tif",
     "tiff/16bit.MM.cropped.tif",
     "tiff/16bit.cropped.tif",
@@ -220,7 +217,7 @@ def test_every_tricky_file_reads_as_expected_or_is_refused_in_one_line(
         if re.search(r"orient=[5-8]", says):
             width, height = height, width
         channels = CHANNELS.get(key(path), MODES[mode])
-        deep = "png-depth=16" in says or key(path) in SIXTEEN_BIT_TIFF
+        deep = "png-depth=16" in says or key(path) in SIXTEEN_BIT
         expected = (height, width, channels), np.uint16 if deep else np.uint8
         got = picture.pixels.shape, picture.pixels.dtype
         if got != expected:
@@ -253,7 +250,7 @@ def test_pixels_equal_what_an_ordinary_reader_gives(tricky: dict[Path, str]) -> 
         if not np.array_equal(pixels, np.asarray(other).reshape(pixels.shape)):
             wrong[key(path)] = other.mode
     assert not wrong
-    assert compared == 104
+    assert compared == 108
 
 
 def test_tricky_files_survive_a_round_trip(tricky: dict[Path, str], tmp_path: Path) -> None:
@@ -269,7 +266,8 @@ def test_tricky_files_survive_a_round_trip(tricky: dict[Path, str], tmp_path: Pa
             if not (
                 np.array_equal(before.pixels, after.pixels)
                 and before.pixels.dtype == after.pixels.dtype
-                and before.icc_profile == after.icc_profile
+                # What a PNG tells of its colours is a profile in TIFF.
+                and (before.icc_profile == after.icc_profile or "colour" in before.metadata)
                 and after.metadata.get("xmp", b"") == fitted_xmp(xmp, before.width, before.height)
             ):
                 wrong[key(path), suffix] = after
@@ -339,7 +337,7 @@ def test_what_cannot_be_encoded_is_said(random: np.random.Generator) -> None:
     picture = random_picture(random, 3, "uint8")
     wide = Picture(np.zeros((1, 70000, 1), np.uint8))
     for wrong, form, options, words in (
-        (picture, "bmp", {}, "cannot write bmp; choose one of"),
+        (picture, "gif", {}, "cannot write gif; choose one of"),
         (picture, "", {}, "cannot write a format without name"),
         (picture, "png", {"quality": 0}, "quality 0"),
         (picture, "png", {"compression": 10}, "compression 10"),

@@ -66,7 +66,7 @@ def test_results_inside_the_input_folder_are_not_taken_for_pictures(tree: Path) 
     [
         ([], "out", {}, "nothing to upscale"),
         (["missing.png"], "out", {}, "missing.png: no such file"),
-        (["in/a.jpg"], "x.bmp", {}, "cannot write .bmp"),
+        (["in/a.jpg"], "x.gif", {}, "cannot write .gif"),
         (["in/a.jpg"], "x.png", {"suffix": ".webp"}, "does not end in .webp"),
         (["in/a.jpg"], "none/x.png", {}, "none: no such folder"),
         (["in/a.jpg"], "in/notes.txt/x.png", {}, "notes.txt is a file, not a folder"),

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from vernier.io.png import Chunk, chunk, chunks_of
 
-__all__ = ["colour_of", "colour_profile", "unkept_colour"]
+__all__ = ["LINEAR", "colour_of", "colour_profile", "unkept_colour"]
 
+LINEAR = chunk(b"gAMA", struct.pack(">I", 100000))
+"""Says that values are light, as in OpenEXR."""
 _NAMES = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"})
 _D65 = (0.3127, 0.3290)
 # White, red, green, blue: x and y of each, by cICP's number.

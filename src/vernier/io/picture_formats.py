@@ -10,6 +10,7 @@ import numpy as np
 
 __all__ = [
     "FORMATS",
+    "OTHER_FORMATS",
     "PICTURE_SUFFIXES",
     "WRITABLE_SUFFIXES",
     "PictureFormat",
@@ -31,6 +32,7 @@ class PictureFormat:
         dtypes: of the pixels that it is written with, the deepest last; none where it is only read.
         alpha: whether it holds transparency.
         extra_band: whether it holds a band that is neither colour nor transparency.
+        metadata: whether profile, EXIF and the like are written.
     """
 
     key: str
@@ -39,6 +41,7 @@ class PictureFormat:
     dtypes: tuple[np.dtype[Any], ...] = ()
     alpha: bool = True
     extra_band: bool = False
+    metadata: bool = True
 
     @property
     def is_written(self) -> bool:
@@ -52,8 +55,23 @@ FORMATS = (
     PictureFormat("tiff", "TIFF", (".tif", ".tiff"), (_EIGHT, _SIXTEEN, _FLOAT), extra_band=True),
     PictureFormat("gif", "GIF", (".gif",)),
     PictureFormat("heif", "AVIF", (".avif",), (_EIGHT, _SIXTEEN)),
-    PictureFormat("heif", "HEIF", (".heic", ".heif")),
+    PictureFormat("heif", "HEIC", (".heic", ".heif")),
+    PictureFormat("jxl", "JPEG XL", (".jxl",), (_EIGHT, _SIXTEEN, _FLOAT), metadata=False),
+    PictureFormat("jp2", "JPEG 2000", (".jp2", ".j2k"), (_EIGHT, _SIXTEEN), metadata=False),
+    PictureFormat("exr", "OpenEXR", (".exr",), (_FLOAT,), metadata=False),
+    PictureFormat("bmp", "BMP", (".bmp",), (_EIGHT,), alpha=False, metadata=False),
+    PictureFormat("tga", "TGA", (".tga",), (_EIGHT,), metadata=False),
+    PictureFormat("psd", "PSD", (".psd",)),
+    PictureFormat(
+        "pnm", "PPM", (".ppm", ".pgm", ".pnm"), (_EIGHT, _SIXTEEN), alpha=False, metadata=False
+    ),
+    PictureFormat("pnm", "PAM", (".pam",), (_EIGHT, _SIXTEEN), metadata=False),
+    PictureFormat("pnm", "PFM", (".pfm",), (_FLOAT,), alpha=False, metadata=False),
+    PictureFormat("pnm", "PBM", (".pbm",)),
 )
+
+OTHER_FORMATS = frozenset({"jxl", "jp2", "exr", "bmp", "tga", "psd", "pnm"})
+"""Those that libvips does not decode."""
 
 PICTURE_SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 """Of files that are read: what a folder is searched for."""

@@ -22,8 +22,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyvips
 
-from vernier.errors import InputError
-from vernier.io.colour_chunks import colour_profile
+from vernier.errors import InputError, MissingPackageError
+from vernier.extras import install_command
+from vernier.io.colour_chunks import LINEAR, colour_profile
 from vernier.io.exif import (
     density_of_exif,
     states_centimetres,
@@ -41,8 +42,10 @@ from vernier.io.metadata import (
     metadata_losses,
     read_beside,
 )
+from vernier.io.other_formats import OtherError, encode_other, is_targa, open_other
 from vernier.io.picture_formats import (
     FORMATS,
+    OTHER_FORMATS,
     WRITABLE_SUFFIXES,
     PictureFormat,
     format_of_suffix,
@@ -80,6 +83,9 @@ DEFAULT_COMPRESSION = 2
 _SIGNATURES = re.compile(
     rb"(?P<png>\x89PNG\r\n\x1a\n)|(?P<jpeg>\xff\xd8\xff)|(?P<gif>GIF8[79]a)"
     rb"|(?P<webp>RIFF....WEBP)|(?P<tiff>II[*+]\0|MM\0[*+])"
+    rb"|(?P<jp2>\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51)|(?P<exr>\x76\x2f\x31\x01)"
+    rb"|(?P<jxl>\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n)|(?P<psd>8BPS\0[\1\2])|(?P<pnm>P[1-7Ff]\s)"
+    rb"|(?P<bmp>BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0)"
     rb"|(?P<heif>....ftyp(?:avi[fs]|hei[cfmsx]|hev[cx]|mif1|msf1))",
     re.DOTALL,
 )
@@ -100,6 +106,8 @@ _USUAL_NO_DATA = frozenset({-9999.0, -99999.0, -32768.0, float(np.finfo(np.float
 # Below this share of values in [0, 1], floats are no picture but measurements.
 _LEAST_IN_UNIT = 0.5
 _ROUNDING = 1e-3
+_UNKNOWN_CODEC = re.compile(r"not been built in: (\w+)")
+_BLOBS = {"icc": "icc-profile", "exif": "exif", "xmp": "xmp"}
 _INCH = 25.4
 _HEAD = 32
 
@@ -129,8 +137,8 @@ class Picture:
             picture's own when it is written.
         density: pixels per millimetre, horizontal and vertical; None where the file is silent.
         density_unit: whether the file counts pixels per inch or per centimetre.
-        source_format: "png", "jpeg", "webp", "tiff", "gif" or "heif" (AVIF too); "" for a picture
-            that comes from no file.
+        source_format: "png", "jpeg", "webp", "tiff", "gif", "heif" (AVIF too), "jxl", "jp2",
+            "exr", "bmp", "tga", "psd" or "pnm"; "" for a picture that comes from no file.
         frames: how many frames or pages its file holds, of which this is the first. Smaller copies
             of a page are not counted.
         has_extra_band: whether the last of 2 or 4 channels is a band of its own, such as near
@@ -235,7 +243,11 @@ class Picture:
 def read_picture(
     source: str | os.PathLike[str] | Content, *, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> Picture:
-    """Read a PNG, JPEG, WebP, TIFF, GIF, AVIF or HEIF file, complete and upright.
+    """Read a picture file, complete and upright.
+
+    PNG, JPEG, WebP, TIFF, GIF, AVIF and Netpbm's PPM, PGM, PBM, PAM and PFM are always read. BMP,
+    TGA and PSD (the merged picture) need Pillow, JPEG XL and JPEG 2000 imagecodecs, HEIC
+    pillow-heif, OpenEXR its own package: all are in the extra "formats".
 
     Gray stays gray, palettes become RGB (or RGBA), 1-, 2- and 4-bit gray becomes 8-bit, 16-bit
     stays 16-bit, float stays float. CMYK (through its own profile, else a generic one) and Lab
@@ -268,7 +280,7 @@ def read_picture(
         pixels, more_notes = opened.decode()
     except _VIPS_ERRORS as error:
         raise _damaged(file, opened.format, error) from None
-    except JpegError as error:
+    except (JpegError, OtherError) as error:
         raise _damaged(file, opened.format, error) from None
     except (TiffError, OSError) as error:
         raise PictureError(f"{_title(file)}: {_reason(error)}") from None
@@ -302,7 +314,9 @@ def picture_size(source: str | os.PathLike[str] | Content) -> tuple[int, int, in
     file = _file_of(source)
     opened = _open(file)
     is_turned = _read_metadata(file, opened).orientation >= 5
-    width, height, bands = opened.width, opened.height, opened.bands
+    width, height = opened.width, opened.height
+    # Of a JPEG XL the channels are known with the pixels.
+    bands = opened.bands or read_picture(file).pixels.shape[2]
     return (height, width, bands) if is_turned else (width, height, bands)
 
 
@@ -352,10 +366,15 @@ def write_picture(
         raise PictureError(f"{shown(path)}: {error}") from None
     with replacing(path, PictureError) as temporary:
         try:
+            if image is None:
+                temporary.write_bytes(encode_other(picture.pixels, writer, quality=quality))
+                return
             getattr(image, f"{writer}save")(os.fsencode(temporary), **options)
             if writer == "tiff" and (described := _sample_facts(picture)):
                 describe_samples(temporary, **described)
             add_to_file(temporary, writer, picture)
+        except MissingPackageError as error:
+            raise PictureError(f"{shown(path)}: {error}") from None
         except (pyvips.Error, OSError, ValueError) as error:
             raise PictureError(
                 f"{shown(path)}: cannot write {picture.width} x {picture.height} pixels as "
@@ -386,10 +405,14 @@ def encode_picture(
     writer = target.key
     picture, image, options = _prepared(picture, target, quality, compression)
     try:
+        if image is None:
+            return encode_other(picture.pixels, writer, quality=quality)
         content: bytes = getattr(image, f"{writer}save_buffer")(**options)
         if writer == "tiff" and (described := _sample_facts(picture)):
             content = with_described_samples(content, **described)
         content = add_to_bytes(content, writer, picture)
+    except MissingPackageError as error:
+        raise PictureError(str(error)) from None
     except (pyvips.Error, ValueError) as error:
         raise PictureError(
             f"cannot write {picture.width} x {picture.height} pixels as {name.upper()} "
@@ -449,13 +472,26 @@ def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
         losses.append(
             f"laid over white, for {target.name} has no transparency; PNG, WebP and TIFF do"
         )
-    return (*losses, *metadata_losses(picture, target))
+    if target.metadata:
+        return (*losses, *metadata_losses(picture, target))
+    beside = ["profile"] * (picture.icc_profile is not None) + [
+        {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}.get(name, name)
+        for name, block in picture.metadata.items()
+        if not (target.key == "exr" and block == LINEAR)
+    ]
+    if beside:
+        told = f"what travels beside the pixels ({', '.join(beside)}) is left out"
+        losses.append(f"{told}, for {target.name} is written without; PNG and TIFF keep it")
+    return tuple(losses)
 
 
 def _prepared(
     picture: Picture, target: PictureFormat, quality: int, compression: int
-) -> tuple[Picture, pyvips.Image, dict[str, Any]]:
-    """The picture as a format can hold it, the same for libvips, and the options of its writer."""
+) -> tuple[Picture, pyvips.Image | None, dict[str, Any]]:
+    """The picture as a format can hold it, the same for libvips, and the options of its writer.
+
+    For what libvips does not write there is no such image.
+    """
     if not 1 <= quality <= 100 or not 0 <= compression <= 9:
         raise PictureError(
             f"quality {quality}, compression {compression}: "
@@ -464,6 +500,8 @@ def _prepared(
     if picture.has_extra_band and not target.extra_band:
         colours = np.ascontiguousarray(picture.pixels[..., :-1])
         picture = replace(picture, pixels=colours, has_extra_band=False)
+    if picture.pixels.dtype.kind == "u" and all(each.kind == "f" for each in target.dtypes):
+        raise PictureError(f"{target.name} holds floats alone; write PNG or TIFF")
     if picture.pixels.dtype == np.float32 and picture.pixels.dtype not in target.dtypes:
         check_unit(picture, target.name)
         if picture.no_data is not None:
@@ -472,6 +510,8 @@ def _prepared(
     if picture.pixels.dtype not in target.dtypes:
         picture = picture.with_pixels(_to_integers(picture.pixels, target.dtypes[-1].type))
     writer = target.key
+    if writer in OTHER_FORMATS:
+        return (picture if target.alpha else _over_white(picture)), None, {}
     image = _to_vips(picture, writer)
     options: dict[str, Any] = {}
     match writer:
@@ -495,6 +535,16 @@ def _prepared(
         # libvips would make one up, or write one anew.
         options["keep"] = pyvips.enums.ForeignKeep.ALL & ~pyvips.enums.ForeignKeep.EXIF
     return picture, image, options
+
+
+def _over_white(picture: Picture) -> Picture:
+    if not picture.has_alpha:
+        return picture
+    share = picture.pixels[..., -1:] / np.float32(picture.peak)
+    laid = picture.pixels[..., :-1] * share + np.float32(picture.peak) * (1 - share)
+    if picture.pixels.dtype.kind == "u":
+        laid = np.rint(laid)
+    return picture.with_pixels(laid.astype(picture.pixels.dtype))
 
 
 def _sample_facts(picture: Picture) -> dict[str, Any]:
@@ -540,17 +590,18 @@ class _Opened:
 
     Attributes:
         image: libvips' view of it, for the metadata.
-        bands: 1 to 4, as `Picture` has them.
+        bands: 1 to 4, as `Picture` has them; None where only the pixels tell.
         decode: reads the pixels (H, W, C), and tells what there is to say of them.
         profile: that the pixels are in, whether it fits them or not.
         start: of a TIFF, offset of the directory that tells of the picture; None for the first.
+        colour: chunks as a PNG has them, where the format itself says what its values mean.
     """
 
     format: str
     image: pyvips.Image
     width: int
     height: int
-    bands: int
+    bands: int | None
     decode: Callable[[], _Decoded]
     profile: bytes | None = None
     frames: int = 1
@@ -558,6 +609,7 @@ class _Opened:
     notes: tuple[str, ...] = ()
     no_data: float | None = None
     start: int | None = None
+    colour: bytes = b""
 
 
 def _open(file: Path | bytes) -> _Opened:
@@ -568,12 +620,14 @@ def _open(file: Path | bytes) -> _Opened:
     if _RAW_SIGNATURES.match(head):
         raise _raw(file)
     signature = _SIGNATURES.match(head)
-    if signature is None or signature.lastgroup is None:
+    source_format = signature.lastgroup if signature else "tga" if is_targa(file) else None
+    if source_format is None:
         raise PictureError(
             f"{_title(file)}: is no {names_of()} file; "
             "convert it to one of these, or get a fresh copy if it should be one"
         )
-    source_format = signature.lastgroup
+    if source_format in OTHER_FORMATS:
+        return _opened_other(file, source_format)
     try:
         if source_format == "tiff":
             return _opened_tiff(file)
@@ -583,6 +637,8 @@ def _open(file: Path | bytes) -> _Opened:
     if image.bands > 4 or image.format not in _DTYPES:
         raise _no_picture(file, image.bands, image.format)
     frames = _png_frames(file) if source_format == "png" else image.get_n_pages()
+    if source_format == "heif":
+        return _of_image(image, source_format, frames, partial(_decode_heif, file, image))
     if source_format != "jpeg":
         return _of_image(image, source_format, frames, lambda: (_pixels(image), ()))
     size = len(file) if isinstance(file, bytes) else file.stat().st_size
@@ -640,6 +696,43 @@ def _load(file: Path | bytes, source_format: str, **more: Any) -> pyvips.Image:
     return getattr(pyvips.Image, f"{source_format}load")(os.fsencode(file), **options)
 
 
+def _decode_heif(file: Path | bytes, image: pyvips.Image) -> _Decoded:
+    try:
+        return _pixels(image), ()
+    except _VIPS_ERRORS as error:
+        if not _UNKNOWN_CODEC.search(str(error)):
+            raise
+        # Of telephones' files libvips reads all but the pixels.
+        try:
+            return open_other(file, "heif").decode(), ()
+        except MissingPackageError:
+            raise error from None
+
+
+def _opened_other(file: Path | bytes, source_format: str) -> _Opened:
+    try:
+        found = open_other(file, source_format)
+    except (OtherError, OSError) as error:
+        raise _damaged(file, source_format, error) from None
+    except MissingPackageError as error:
+        raise PictureError(f"{_title(file)}: {error}") from None
+    image = pyvips.Image.black(1, 1)
+    for name, block in found.blocks.items():
+        image.set_type(pyvips.GValue.blob_type, f"{_BLOBS[name]}-data", block)
+
+    return _Opened(
+        source_format,
+        image,
+        found.width,
+        found.height,
+        found.bands,
+        lambda: (found.decode(), ()),
+        found.blocks.get("icc"),
+        notes=found.notes,
+        colour=LINEAR if found.is_linear else b"",
+    )
+
+
 def _opened_tiff(file: Path | bytes) -> _Opened:
     try:
         found = open_tiff(file, partial(_load, source_format="tiff"))
@@ -694,6 +787,10 @@ def _read_metadata(file: Path | bytes, opened: _Opened) -> _Told:
     noted: list[int | None] = []
     beside = read_beside(file, source_format, opened.start)
     blocks = dict(beside.blocks)
+    if opened.colour:
+        blocks["colour"] = opened.colour
+    if opened.colour:
+        blocks["colour"] = opened.colour
     companions = [beside.companion] if beside.companion else []
     if source_format == "heif":
         noted.append(1)
@@ -850,10 +947,11 @@ def _blob(image: pyvips.Image, name: str) -> bytes | None:
 
 
 def _damaged(file: Path | bytes, source_format: str, error: Exception) -> PictureError:
-    if codec := re.search(r"not been built in: (\w+)", str(error)):
+    if codec := _UNKNOWN_CODEC.search(str(error)):
         return PictureError(
             f"{_title(file)}: is compressed as {codec[1]}, which Vernier cannot decode; convert it "
-            "to JPEG or PNG first (telephones and photo libraries do so on export)"
+            "to JPEG or PNG first (telephones and photo libraries do so on export), or install the "
+            f"decoder: {install_command('formats')}"
         )
     return PictureError(
         f"{_title(file)}: this {source_format.upper()} file is damaged, incomplete or of an "
