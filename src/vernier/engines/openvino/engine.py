@@ -55,7 +55,8 @@ class OpenVINOEngine:
         if self._arrays is None:
             with memory_errors():
                 self._converted = convert(network, executable(network), self._core)
-            features = max(features, activation_bytes(self._converted.graph))
+            graph = self._converted.graph
+            features = max(features, activation_bytes(graph, facts.size_multiple))
         enlarged = 1 if facts.colour == "cube" else facts.scale**2
         # The maps that go in, and the result as it is computed and as it is handed out.
         maps = facts.channels + facts.guide_channels + 2 * facts.channels * enlarged

@@ -62,7 +62,7 @@ def compile_network(
         whole = _Part(converted.graph.clone(), core, "f32", weights)
         return _Guarded(lambda x: whole([x])[0], [whole])
     graphs = _cut(converted.graph, reconstruction.layer if reconstruction else None)
-    tail_bytes = activation_bytes(graphs[1]) if in_strips else 0.0
+    tail_bytes = activation_bytes(graphs[1], size_multiple) if in_strips else 0.0
     tail = _Part(graphs[1], core, "f32", weights)
     if not graphs[0].get_results():
         return _Guarded(lambda x: tail([x])[0], [tail])
@@ -73,14 +73,19 @@ def compile_network(
     return _Guarded(strips, [body, tail])
 
 
-def activation_bytes(graph: ov.Model) -> float:
+def activation_bytes(graph: ov.Model, size_multiple: int = 1) -> float:
     """Bytes per LR pixel that the graph's maps take at the worst moment, in float32.
 
     Of those that are alive at once, in a graph compiled for its size; where sizes are open, up to
     four times as much was seen. The logits of attention are not among them: the CPU plugin computes
     attention in parts.
+
+    Args:
+        graph: of a whole network or of a part of it.
+        size_multiple: what the network extends its input to. Sides that are a multiple of it fit
+            every part: one may be fed a map that was extended before and one that was not.
     """
-    side = 64
+    side = size_multiple * -(-64 // size_multiple)
     sized = graph.clone()
     sized.reshape(
         {i: [*list(port.partial_shape)[:2], side, side] for i, port in enumerate(sized.inputs)}
