@@ -180,7 +180,7 @@ class _Custom:
         (
             "a.safetensors",
             lambda p: save_file({"x": torch.zeros(1)}, p),
-            "not one that Vernier wrote",
+            "those of no network that Vernier knows",
         ),
         ("a.safetensors", _other_shape, "lacks activations.3.weight|lacks body.3.weight"),
         ("a.safetensors", lambda p: _altered_card(p, scale=4), r"last.weight is \(4, 16, 5, 5\)"),

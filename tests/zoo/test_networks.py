@@ -153,7 +153,7 @@ def test_what_a_file_holds_is_told_without_its_tensors(
     [
         ("a.safetensors", b"", "not a readable safetensors file"),
         ("a.safetensors", b"\xff" * 32, "not a readable safetensors file: it is cut off"),
-        ("a.safetensors", b"\x02" + bytes(7) + b"{}", "not one that Vernier wrote"),
+        ("a.safetensors", b"\x02" + bytes(7) + b"{}", "holds no tensors by name"),
         ("a.safetensors", b"\x02" + bytes(7) + b"[]", "not a readable safetensors file"),
         ("a.safetensors", b"\x12" + bytes(7) + b'{"__metadata__":3}', "not a readable safeten"),
         ("a.pth", b"nothing", "is not a readable checkpoint"),

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vernier.errors import InputError
-from vernier.io.files import reason_of
+from vernier.io.files import reason_of, shown
 from vernier.zoo.registry import facts_with, get_entry, list_models, nearest
+from vernier.zoo.weight_files import parse_arrays, parse_header, parse_json, read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +29,7 @@ __all__ = [
     "WEIGHTS_FOLDER",
     "Card",
     "available_scales",
-    "check_finite",
+    "embedded_card",
     "file_sha256",
     "load_card",
     "read_card",
@@ -39,9 +41,9 @@ __all__ = [
 ]
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
-# A safetensors file begins with the size of its JSON header.
-_SIZE_BYTES = 8
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".npz")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".npz", ".tar", ".bin", ".model")
+_MAX_SCALE = 1024
+_MAX_RADIUS = 65535
 
 
 @dataclass(frozen=True)
@@ -98,21 +100,63 @@ class Card:
         """Read `to_json`'s text; ``origin`` names it in the error.
 
         Raises:
-            InputError: not JSON, or its fields are not those of a card.
+            InputError: not JSON, or its fields are not those of a card, or not of their types.
         """
         try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{origin}: the card is not JSON: {error}") from error
+            values = parse_json(text)
+        except ValueError as error:
+            raise InputError(f"{origin}: the card is not JSON: {reason_of(error)}") from error
         if not isinstance(values, dict):
             raise InputError(f"{origin}: the card is not a JSON object")
         unknown = values.keys() - {f.name for f in fields(cls)}
         if unknown:
-            raise InputError(f"{origin}: unknown card fields {', '.join(sorted(unknown))}")
+            names = shown(", ".join(sorted(unknown)))
+            raise InputError(f"{origin}: unknown card fields {names}")
+        for name, value in values.items():
+            fits, what = _FIELD_TYPES.get(name, _TEXT)
+            if not fits(value):
+                told = shown(json.dumps(value, ensure_ascii=False))
+                told = told if len(told) <= 40 else f"{told[:40]}..."
+                raise InputError(f"{origin}: the card's {name} must be {what}, not {told}")
         try:
             return cls(**values)
         except TypeError as error:
             raise InputError(f"{origin}: the card is incomplete: {error}") from error
+
+
+def _is_whole(value: object, first: int, last: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and first <= value <= last
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _is_measured(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(scores, dict) and all(map(_is_number, scores.values()))
+        for scores in value.values()
+    )
+
+
+# What a card's fields must be; the others are texts.
+_TEXT: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, str), "a text")
+_FIELD_TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda v: isinstance(v, str) and v != "" and v.isprintable(), "a name in one line"),
+    "scale": (lambda v: _is_whole(v, 1, _MAX_SCALE), f"a whole number from 1 to {_MAX_SCALE}"),
+    "config": (lambda v: isinstance(v, dict), "arguments by name"),
+    "receptive_radius": (
+        lambda v: v is None or _is_whole(v, 0, _MAX_RADIUS),
+        f"null or a whole number from 0 to {_MAX_RADIUS}",
+    ),
+    "form": (lambda v: v in ("deployed", "trainable"), '"deployed" or "trainable"'),
+    "steps": (lambda v: _is_whole(v, 0), "a whole number"),
+    "measured": (_is_measured, "numbers by name for each test set"),
+    "wavelengths": (
+        lambda v: isinstance(v, list) and all(map(_is_number, v)),
+        "a list of numbers",
+    ),
+}
 
 
 def weights_path(name: str, scale: int) -> Path | None:
@@ -155,7 +199,7 @@ def weight_file(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     if not path.is_file():
-        if path.suffix in _SUFFIXES:
+        if path.suffix.lower() in _SUFFIXES:
             raise InputError(f"{name_or_path}: no such file")
         raise InputError(
             f"{name_or_path}: no such weight file or model"
@@ -204,21 +248,14 @@ def read_shipped(name: str, scale: int | None = None) -> tuple[dict[str, np.ndar
     return arrays, card
 
 
-def read_card(path: Path | str) -> Card:
-    """The card inside our safetensors, read without the tensors.
+def read_card(path: Path | str) -> Card | None:
+    """The card inside safetensors, read without the tensors; None = Vernier did not write them.
 
     Raises:
-        InputError: the file is missing, damaged or not one of ours.
+        InputError: the file is missing or damaged.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(_SIZE_BYTES), "little")
-            if size > path.stat().st_size:
-                raise InputError(f"{path} is not a readable safetensors file: it is cut off")
-            return _embedded_card(file.read(size), path)
-    except OSError as error:
-        raise InputError(f"cannot read the weight file {path}: {reason_of(error)}") from error
+    return _card_in(read_header(path), path)
 
 
 def _content(path: Path) -> bytes:
@@ -231,44 +268,37 @@ def _content(path: Path) -> bytes:
 
 
 def _parse_weights(content: bytes, path: Path) -> tuple[dict[str, np.ndarray], Card]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        arrays: dict[str, np.ndarray] = load(content)
-    # What numpy has no type for is a KeyError.
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a readable safetensors file: {error}") from error
-    size = int.from_bytes(content[:_SIZE_BYTES], "little")
-    card = _embedded_card(content[_SIZE_BYTES : _SIZE_BYTES + size], path)
-    check_finite(arrays, path)
+    arrays = parse_arrays(content, path)
+    card = embedded_card(content, path)
+    if card is None:
+        raise _not_ours(path)
     return arrays, card
 
 
-def _embedded_card(header: bytes, path: Path) -> Card:
-    try:
-        values = json.loads(header)
-    except ValueError as error:
-        raise InputError(f"{path} is not a readable safetensors file: {error}") from error
-    metadata = values.get("__metadata__", {}) if isinstance(values, dict) else None
-    if not isinstance(metadata, dict):
-        raise InputError(f"{path} is not a readable safetensors file: its header is damaged")
+def embedded_card(content: bytes, path: Path) -> Card | None:
+    """The card in safetensors; None = Vernier did not write them.
+
+    Args:
+        content: of the file, as far as its header goes.
+        path: for messages.
+
+    Raises:
+        InputError: the header is damaged, or holds a card that is none.
+    """
+    return _card_in(parse_header(content, path), path)
+
+
+def _card_in(header: Mapping[str, Any], path: Path) -> Card | None:
+    metadata = header.get("__metadata__", {})
     if metadata.get("format") != "vernier" or "card" not in metadata:
-        raise InputError(f"{path} is a safetensors file, but not one that Vernier wrote")
+        return None
+    if not isinstance(metadata["card"], str):
+        raise InputError(f"{path}: its card is no text")
     return Card.from_json(metadata["card"], str(path))
 
 
-def check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Refuse weights that a training which diverged left behind.
-
-    Raises:
-        InputError: one of them is infinite or no number.
-    """
-    import numpy as np
-
-    for key, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"{path} holds values that are not finite (first: {key})")
+def _not_ours(path: Path) -> InputError:
+    return InputError(f"{path} is a safetensors file, but not one that Vernier wrote")
 
 
 def file_sha256(path: Path) -> str:

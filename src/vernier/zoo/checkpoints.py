@@ -6,9 +6,10 @@ import json
 import math
 import pickle
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -17,11 +18,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from vernier.errors import InputError
-from vernier.io.files import write_whole
+from vernier.io.files import shown, write_whole
 from vernier.models.layers import FusionModel, Model
 from vernier.zoo.cards import (
     Card,
-    check_finite,
+    embedded_card,
     file_sha256,
     read_card,
     read_shipped,
@@ -29,7 +30,8 @@ from vernier.zoo.cards import (
     shipped_weights,
     weight_file,
 )
-from vernier.zoo.official import Recognised, recognise
+from vernier.zoo.containers import readings, tensors_in
+from vernier.zoo.official import Recognised, UnknownNetworkError, recognise
 from vernier.zoo.official.sesr import import_official
 from vernier.zoo.own import OwnName, build_own, named_by_file, own_class, parse_own
 from vernier.zoo.registry import (
@@ -39,11 +41,22 @@ from vernier.zoo.registry import (
     families,
     family_entry,
     get_entry,
+    is_count,
     list_models,
+)
+from vernier.zoo.weight_files import (
+    check_archive,
+    check_config,
+    check_shapes,
+    kind_of,
+    parse_arrays,
+    read_by_kind,
+    read_npz,
 )
 
 __all__ = [
     "fuses_cubes",
+    "load_file",
     "load_model",
     "model_from_arrays",
     "new_card",
@@ -53,9 +66,6 @@ __all__ = [
     "save_weights",
 ]
 
-_CHECKPOINTS = (".pth", ".pt", ".ckpt")
-# Where published checkpoints keep their tensors, the best first; else they are at the top.
-_STATE_KEYS = ("params_ema", "params", "state_dict")
 # What unpickling raises for a file that is damaged or something else.
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -67,9 +77,19 @@ _UNREADABLE = (
     ValueError,
     TypeError,
     AttributeError,
+    MemoryError,
+    NotImplementedError,
 )
-# What wrappers put before every name.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net_g.", "generator.")
+# Values of numpy among the tensors: the best PSNR so far, and what their pickles are made of.
+_NUMPY = (
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+    *(f"numpy.dtypes.{kind}DType" for kind in ("Float64", "Float32", "Float16", "Int64", "Int32")),
+)
+# Torch's list of what may be unpickled is the process', not the thread's.
+_UNPICKLING = Lock()
 
 
 def new_card(model: Model, name: str) -> Card:
@@ -143,10 +163,10 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
 
     Args:
         name_or_path: a registry name (weights that come with the package), or a file: our
-            ``.safetensors``; a checkpoint of our training (``.pt``, ``.ckpt``), whose averaged
-            weights are preferred; a checkpoint as authors publish it (``.pth``, ``.pt``, ``.ckpt``;
-            see `official.recognise`), whose ``params_ema`` are preferred to ``params`` and
-            ``state_dict``; or official SESR arrays (``.npz``, see `import_official`). Or
+            safetensors; a checkpoint of our training, whose averaged weights are preferred; a
+            checkpoint as authors publish it, by torch or as plain safetensors (see
+            `official.recognise`), whose averaged weights are preferred too; or official SESR arrays
+            (``.npz``, see `import_official`). What it holds tells which, not its name. Or
             ``package.module:Class@file``: the weights of somebody's own network, whose code is
             imported; a state dict of it needs ``scale``, and the other arguments' defaults.
         scale: chooses among a name's weights; a file must agree with it.
@@ -171,18 +191,36 @@ def load_model(name_or_path: str | Path, scale: int | None = None) -> tuple[Mode
         arrays, card = read_shipped(name_or_path, scale)
         return model_from_arrays(arrays, card, shipped_weights(name_or_path, scale)), card
     path = weight_file(name_or_path)
-    if path.suffix == ".safetensors":
-        arrays, card = read_weights(path)
-        model = model_from_arrays(arrays, card, path)
-    elif path.suffix in _CHECKPOINTS:
-        model, card = _load_checkpoint(path)
-    elif path.suffix == ".npz":
-        model, card = _load_official(path)
-    else:
-        raise InputError(f"{path}: weights are .safetensors, .pth, .pt, .ckpt or .npz")
+    model, card = load_file(path, *read_by_kind(path))
     if scale is not None and scale != card.scale:
         raise InputError(f"{path} is a model for scale {card.scale}, not {scale}")
     return model, card
+
+
+def load_file(path: Path, kind: str, content: bytes) -> tuple[Model, Card]:
+    """As `load_model`, of a file.
+
+    Args:
+        path: the file.
+        kind, content: see `vernier.zoo.weight_files.read_by_kind`.
+
+    Raises:
+        InputError: as `load_model`.
+    """
+    if kind == "npz":
+        return _load_official(path)
+    if kind == "torch":
+        return _load_checkpoint(path)
+    arrays = parse_arrays(content, path)
+    card = embedded_card(content, path)
+    if card is None:
+        return _load_published(_tensors(arrays), path)
+    return model_from_arrays(arrays, card, path), card
+
+
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    # What was read may be read-only memory.
+    return {key: torch.from_numpy(np.require(a, requirements="W")) for key, a in arrays.items()}
 
 
 def _load_own(own: OwnName, scale: int | None) -> tuple[Model, Card]:
@@ -192,22 +230,23 @@ def _load_own(own: OwnName, scale: int | None) -> tuple[Model, Card]:
             f"{network} comes without weights: name them too, {network}@weights.safetensors"
         )
     path = weight_file(file)
-    if path.suffix == ".safetensors":
-        arrays, card = read_weights(path)
-        model = model_from_arrays(arrays, card, path, network)
-    elif path.suffix in _CHECKPOINTS:
-        content = read_checkpoint(path)
-        if _is_of_training(content):
-            model, card = _load_training_checkpoint(content, path, network)
-        else:
-            if scale is None:
-                raise InputError(f"{path} does not tell its scale: give it, --scale 2")
-            model = build_own(network, scale, {})
-            _load_state(model, _state(content, path, model.state_dict().keys()), path)
-            model = _deployed(model)
-            card = new_card(model, network)
-    else:
+    kind, raw = read_by_kind(path)
+    if kind == "npz":
         raise InputError(f"{path}: one's own network is read from .safetensors, .pth, .pt or .ckpt")
+    card = embedded_card(raw, path) if kind == "safetensors" else None
+    content = _tensors(parse_arrays(raw, path)) if kind == "safetensors" else read_checkpoint(path)
+    if card is not None:
+        arrays = {key: tensor.numpy() for key, tensor in tensors_in(content, path).items()}
+        model = model_from_arrays(arrays, card, path, network)
+    elif _is_of_training(content):
+        model, card = _load_training_checkpoint(content, path, network)
+    else:
+        if scale is None:
+            raise InputError(f"{path} does not tell its scale: give it, --scale 2")
+        model = build_own(network, scale, {})
+        _load_state(model, _state_of(model, content, path), path)
+        model = _deployed(model)
+        card = new_card(model, network)
     if scale is not None and scale != card.scale:
         raise InputError(f"{path} is a model for scale {card.scale}, not {scale}")
     return model, replace(card, architecture=architecture_of(model))
@@ -227,17 +266,47 @@ def model_from_arrays(
         InputError: the card and the arrays do not fit together, or the card names a network that
             is not one of Vernier's.
     """
-    if own is not None:
-        model = build_own(own, card.scale, dict(card.config))
-    elif card.architecture in families():
-        constructor = family_entry(card.architecture).constructor()
-        model = build(constructor, card.scale, card.config, card.architecture)
-    else:
-        raise named_by_file(card.architecture, path)
-    if not model.deployed:
-        model = model.skeleton()
-    _load_state(model, {key: torch.from_numpy(array) for key, array in arrays.items()}, path)
+    tensors = _tensors(arrays)
+
+    def make() -> Model:
+        if own is not None:
+            model = build_own(own, card.scale, dict(card.config))
+        else:
+            constructor = family_entry(card.architecture).constructor()
+            model = build(constructor, card.scale, card.config, card.architecture)
+        return model if model.deployed else model.skeleton()
+
+    if own is None:
+        if card.architecture not in families():
+            raise named_by_file(card.architecture, path)
+        _check_fits(make, {"scale": card.scale, **card.config}, tensors, path)
+    model = make()
+    _load_state(model, tensors, path)
+    if own is None and card.receptive_radius != model.receptive_radius:
+        raise InputError(
+            f"{path}: its card says receptive_radius {card.receptive_radius}, that of its network "
+            f"is {model.receptive_radius}"
+        )
     return model.eval()
+
+
+def _check_fits(
+    make: Callable[[], Model],
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    path: Path,
+) -> None:
+    """Compare a file with the network that it says it holds, before memory is taken for that.
+
+    Raises:
+        InputError: they do not fit together.
+    """
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    check_config(config, shapes.values(), path)
+    with torch.device("meta"):
+        draft = make()
+    wanted = {key: tuple(tensor.shape) for key, tensor in draft.state_dict().items()}
+    check_shapes(wanted, shapes, path, type(draft).__name__)
 
 
 def peek(name_or_path: str | Path) -> str:
@@ -259,17 +328,19 @@ def peek(name_or_path: str | Path) -> str:
     if isinstance(name_or_path, str) and name_or_path in list_models():
         return get_entry(name_or_path).family
     path = weight_file(name_or_path)
-    if path.suffix == ".safetensors":
-        return read_card(path).architecture
-    if path.suffix == ".npz":
+    kind = kind_of(path)
+    if kind == "npz":
         return "sesr"
-    if path.suffix not in _CHECKPOINTS:
-        raise InputError(f"{path}: weights are .safetensors, .pth, .pt, .ckpt or .npz")
+    if kind == "safetensors":
+        card = read_card(path)
+        if card is not None:
+            return card.architecture
+        return _recognised(_tensors(parse_arrays(path.read_bytes(), path)), path)[0].architecture
     content = read_checkpoint(path, whole=False)
     if _is_of_training(content):
         name: str = _training_config(content, path)["name"]
         return name if parse_own(name) else get_entry(name).family
-    return _recognised(content, path).architecture
+    return _recognised(content, path)[0].architecture
 
 
 def fuses_cubes(name_or_path: str | Path) -> bool:
@@ -297,25 +368,30 @@ def _load_checkpoint(path: Path) -> tuple[Model, Card]:
 
 
 def _is_of_training(content: object) -> TypeGuard[dict[str, Any]]:
-    return isinstance(content, dict) and {"model", "weights"} <= content.keys()
+    return (
+        isinstance(content, dict)
+        and {"model", "weights"} <= content.keys()
+        and not isinstance(content["model"], Tensor)
+    )
 
 
 def read_checkpoint(path: Path, *, whole: bool = True) -> object:
     """What torch saved; not ``whole``, its tensors stay in the file until they are looked at.
+
+    Numbers of numpy among them are passed over: nothing but tensors and plain values is built.
 
     Raises:
         InputError: it is damaged (of a whole file the checksums tell), no file of torch, or holds
             more than tensors and plain values.
     """
     try:
+        check_archive(path)
         damaged = _damaged_part(path) if whole else None
         # Files from before torch 1.6 are no archives, and cannot be mapped.
         mapped = not whole and zipfile.is_zipfile(path)
-        content: object = (
-            None
-            if damaged
-            else torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-        )
+        content: object = None if damaged else _unpickled(path, mapped)
+    except InputError:
+        raise
     except PermissionError as error:
         raise InputError(f"{path} is not a readable checkpoint: {error.strerror}") from error
     except _UNREADABLE as error:
@@ -331,6 +407,26 @@ def read_checkpoint(path: Path, *, whole: bool = True) -> object:
     if damaged:
         raise InputError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
     return content
+
+
+class _Ignored:
+    """What stands for a value of numpy; it takes whatever its pickle says."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _unpickled(path: Path, mapped: bool) -> object:
+    ignored: list[Any] = [(_Ignored, name) for name in _NUMPY]
+    with _UNPICKLING, torch.serialization.safe_globals(ignored):
+        if path.suffix != ".safetensors":
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        # By that name torch would take it for another format.
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _damaged_part(path: Path) -> str | None:
@@ -349,17 +445,34 @@ def _load_training_checkpoint(
         config = {**config, "name": own}
     elif parse_own(config["name"]) is not None:
         raise named_by_file(config["name"], path)
-    model = create_model(**config)
-    if checkpoint.get("deployed"):
-        model = model.skeleton()
-    _load_state(model, checkpoint.get("ema") or checkpoint["weights"], path)
+    ema = checkpoint.get("ema")
+    weights = checkpoint["weights"] if ema is None else ema
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
+    ):
+        raise InputError(f"{path} holds no tensors by name")
+    weights = tensors_in(weights, path)
+
+    def make() -> Model:
+        model = create_model(**config)
+        return model.skeleton() if checkpoint.get("deployed") is True else model
+
+    if own is None:
+        _check_fits(make, config, weights, path)
+    model = make()
+    _load_state(model, weights, path)
     deployed = _deployed(model)
     return deployed, new_card(deployed, config["name"])
 
 
 def _training_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     config = checkpoint["model"]
-    if not isinstance(config, dict) or not {"name", "scale"} <= config.keys():
+    if (
+        not isinstance(config, dict)
+        or not all(isinstance(key, str) for key in config)
+        or not isinstance(config.get("name"), str)
+        or not is_count(config.get("scale"))
+    ):
         raise InputError(f"{path}: its 'model' does not tell name and scale")
     return config
 
@@ -369,57 +482,58 @@ def _deployed(model: Model) -> Model:
 
 
 def _load_published(content: object, path: Path) -> tuple[Model, Card]:
-    found = _recognised(content, path)
-    try:
+    found, left_out = _recognised(content, path)
+
+    def make() -> Model:
         constructor = family_entry(found.architecture).constructor()
-        model = build(constructor, found.scale, found.config, found.architecture)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        try:
+            return build(constructor, found.scale, found.config, found.architecture)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    _check_fits(make, {"scale": found.scale, **found.config}, found.state, path)
+    model = make()
     _load_state(model, found.state, path)
     deployed = _deployed(model)
-    return deployed, replace(new_card(deployed, found.name), notes=found.notes)
+    notes = found.notes
+    if left_out:
+        some = ", ".join(shown(key) for key in left_out[:3])
+        more = ", ..." if left_out[3:] else ""
+        notes = "; ".join(filter(None, (notes, f"left out of the file: {some}{more}")))
+    return deployed, replace(new_card(deployed, found.name), notes=notes)
 
 
-def _recognised(content: object, path: Path) -> Recognised:
-    try:
-        return recognise(_state(content, path))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+def _recognised(content: object, path: Path) -> tuple[Recognised, list[str]]:
+    """The network, and the names of the tensors that are no part of it."""
+    unknown: InputError | None = None
+    unfit: InputError | None = None
+    for state, left_out in readings(tensors_in(content, path)):
+        if not state:
+            continue
+        try:
+            return recognise(state), left_out
+        except UnknownNetworkError as error:
+            unknown = unknown or error
+        except InputError as error:
+            unfit = unfit or error
+    reason = unfit or unknown
+    raise InputError(f"{path}: {reason or 'its tensors are those of no network'}") from reason
 
 
-def _state(content: object, path: Path, wanted: Collection[str] | None = None) -> dict[str, Tensor]:
-    """The tensors of a published checkpoint by name, without what wrappers put before the names.
-
-    Args:
-        content: what was read.
-        path: where, for messages.
-        wanted: the names that are looked for, where they are known: they may begin as a wrapper's.
-    """
-    for key in _STATE_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{path} holds no tensors by name")
-    for key, tensor in content.items():
-        if not isinstance(key, str) or not isinstance(tensor, Tensor):
-            raise InputError(f"{path}: {key!r} is no tensor but of type {type(tensor).__name__}")
-    state = dict(content)
-    while not (wanted is not None and state.keys() <= set(wanted)) and (
-        prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), "")
-    ):
-        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
+def _state_of(model: Model, content: object, path: Path) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint that are the network's, by its own names."""
+    wanted = model.state_dict().keys()
+    found = list(readings(tensors_in(content, path), wanted))
+    whole = [state for state, _ in found if wanted <= state.keys()]
+    if whole:
+        return min(whole, key=len)
+    # None fits: of the nearest the first that is missing is told.
+    return max((state for state, _ in found), key=lambda state: len(wanted & state.keys()))
 
 
 def _load_official(path: Path) -> tuple[Model, Card]:
     """Arrays named as `import_official` wants them, trained in the authors' collapsed mode."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable npz file: {error}") from error
-    check_finite(arrays, path)
+    arrays = read_npz(path)
     if "last.project.bias" not in arrays:
         raise InputError(f"{path} holds no official SESR weights: it lacks last.project.bias")
     model = import_official(arrays, scale=math.isqrt(arrays["last.project.bias"].size))
@@ -432,17 +546,10 @@ def _load_official(path: Path) -> tuple[Model, Card]:
 
 def _load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load exactly, or say in one line what does not fit."""
-    wanted = model.state_dict()
-    for key in wanted:
-        if key not in state:
-            raise InputError(f"{path} lacks {key}, which {type(model).__name__} needs")
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    check_shapes(wanted, shapes, path, type(model).__name__)
     for key, tensor in state.items():
-        if key not in wanted:
-            raise InputError(f"{path} has {key}, which {type(model).__name__} does not know")
-        if tensor.shape != wanted[key].shape:
-            raise InputError(
-                f"{path}: {key} is {tuple(tensor.shape)}, expected {tuple(wanted[key].shape)}"
-            )
         if not tensor.isfinite().all():
             raise InputError(f"{path} holds values that are not finite (first: {key})")
     model.load_state_dict(state)

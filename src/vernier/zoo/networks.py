@@ -18,14 +18,15 @@ from vernier.errors import InputError
 from vernier.zoo.cards import (
     Card,
     available_scales,
+    embedded_card,
     read_shipped,
-    read_weights,
     shipped_weights,
     weight_file,
 )
 from vernier.zoo.facts import Facts
 from vernier.zoo.own import parse_own
-from vernier.zoo.registry import facts_of, list_models
+from vernier.zoo.registry import facts_of, is_count, list_models
+from vernier.zoo.weight_files import check_config, check_shapes, parse_arrays, read_by_kind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,16 +121,22 @@ def _shipped(name: str, scale: int | None) -> Network:
 
 
 def _from_file(source: str | Path) -> Network:
-    if parse_own(source) is None and (path := weight_file(source)).suffix == ".safetensors":
-        return _from_arrays(*read_weights(path), path)
+    if parse_own(source) is None:
+        path = weight_file(source)
+        kind, content = read_by_kind(path)
+        if kind == "safetensors" and (card := embedded_card(content, path)) is not None:
+            return _from_arrays(parse_arrays(content, path), card, path)
+        from vernier.zoo.checkpoints import load_file
+
+        return _from_loaded(*load_file(path, kind, content))
     from vernier.zoo.checkpoints import load_model
 
-    model, card = load_model(source)
-    return _from_loaded(model, card)
+    return _from_loaded(*load_model(source))
 
 
 def _from_arrays(arrays: dict[str, NDArray[Any]], card: Card, path: Path) -> Network:
     if card.architecture == "sesr":
+        _check_sesr(arrays, card, path)
 
         @cache
         def module() -> nn.Module:
@@ -141,6 +148,31 @@ def _from_arrays(arrays: dict[str, NDArray[Any]], card: Card, path: Path) -> Net
     from vernier.zoo.checkpoints import model_from_arrays
 
     return _from_loaded(model_from_arrays(arrays, card, path), card)
+
+
+def _check_sesr(arrays: Mapping[str, NDArray[Any]], card: Card, path: Path) -> None:
+    """What `vernier.zoo.checkpoints.model_from_arrays` makes sure of, without torch."""
+    config = {"bias": False, "activation": "prelu", **card.config}
+    shapes = {key: tuple(array.shape) for key, array in arrays.items()}
+    check_config({"scale": card.scale, **config}, shapes.values(), path)
+    blocks, features = config.get("num_blocks"), config.get("num_features")
+    if not (is_count(blocks) and is_count(features) and config["activation"] in ("prelu", "relu")):
+        raise InputError(f"{path}: its card's config is not that of a SESR")
+    layers = {"first": (1, 5, features), "last": (features, 5, card.scale**2)}
+    layers |= {f"body.{i}": (features, 3, features) for i in range(blocks)}
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name, (inputs, side, outputs) in layers.items():
+        wanted[f"{name}.weight"] = (outputs, inputs, side, side)
+        if config["bias"]:
+            wanted[f"{name}.bias"] = (outputs,)
+    if config["activation"] == "prelu":
+        wanted |= {f"activations.{i}.weight": (features,) for i in range(blocks)}
+    check_shapes(wanted, shapes, path, "SESR")
+    if card.receptive_radius != card.facts.receptive_radius:
+        raise InputError(
+            f"{path}: its card says receptive_radius {card.receptive_radius}, that of its network "
+            f"is {card.facts.receptive_radius}"
+        )
 
 
 def _from_module(module: nn.Module) -> Network:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from vernier.errors import InputError
+from vernier.io.files import reason_of
 from vernier.zoo.facts import Facts, Reconstruction
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "families",
     "family_entry",
     "get_entry",
+    "is_count",
     "list_models",
     "nearest",
 ]
@@ -335,21 +337,21 @@ def facts_of(module: nn.Module) -> Facts:
     """
     kind = type(module).__name__
     scale, colour = getattr(module, "scale", None), getattr(module, "colour", None)
-    if not _is_count(scale) or colour not in ("luma", "rgb", "cube"):
+    if not is_count(scale) or colour not in ("luma", "rgb", "cube"):
         raise InputError(
             f"{kind} cannot be used: it needs the attributes scale (an integer) and colour "
             f'("luma", "rgb" or "cube")'
         )
     channels = getattr(module, "channels", {"luma": 1, "rgb": 3}.get(colour))
     guide_channels = getattr(module, "guide_channels", 0) if colour == "cube" else 0
-    if not _is_count(channels):
+    if not is_count(channels):
         raise InputError(f"{kind} needs the attribute channels, the number of its bands")
     if colour != "cube" and channels != (1 if colour == "luma" else 3):
         raise InputError(f"{kind} has {channels} channels, which do not fit the colour {colour}")
-    if colour == "cube" and not _is_count(guide_channels):
+    if colour == "cube" and not is_count(guide_channels):
         raise InputError(f"{kind} needs the attribute guide_channels, an integer of at least 1")
     size_multiple = getattr(module, "size_multiple", 1)
-    if not _is_count(size_multiple):
+    if not is_count(size_multiple):
         raise InputError(f"the size_multiple of {kind} is {size_multiple!r}, not an integer")
     radius = getattr(module, "receptive_radius", None)
     if radius is not None and (not isinstance(radius, int) or radius < 0):
@@ -367,7 +369,8 @@ def facts_of(module: nn.Module) -> Facts:
     )
 
 
-def _is_count(value: object) -> TypeGuard[int]:
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is an integer of at least 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
@@ -439,5 +442,16 @@ def build(constructor: type[Model], scale: int, config: Mapping[str, Any], name:
             )
     try:
         return constructor(scale=scale, **config)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name} cannot be built: {error}") from error
+    # What constructors do with a value of a type, or a size, that nobody thought of.
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+    ) as error:
+        reason = reason_of(error)
+        if not isinstance(error, ValueError | TypeError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise InputError(f"{name} cannot be built: {reason}") from error

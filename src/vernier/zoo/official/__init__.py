@@ -15,9 +15,10 @@ from typing import Any
 from torch import Tensor
 
 from vernier.errors import InputError
+from vernier.io.files import shown
 from vernier.models.layers import Model
 
-__all__ = ["Recognised", "official_state", "recognise"]
+__all__ = ["Recognised", "UnknownNetworkError", "official_state", "recognise"]
 
 # By architecture.
 _FAMILIES = MappingProxyType(
@@ -28,6 +29,10 @@ _FAMILIES = MappingProxyType(
         "psrt": "vernier.zoo.official.psrt",
     }
 )
+
+
+class UnknownNetworkError(InputError):
+    """Tensors are those of no family that Vernier knows."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,16 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised:
     """Deduce the network from the keys and shapes of a published state dict.
 
     Raises:
-        InputError: it is of no family that Vernier knows, or of one but incomplete or of a kind
-            that is not supported; the message, without the file's name, says what does not fit.
+        UnknownNetworkError: it is of no family that Vernier knows.
+        InputError: it is of one, but incomplete or of a kind that is not supported; the message,
+            without the file's name, says what does not fit.
     """
     for module in _FAMILIES.values():
         found: Recognised | None = import_module(module).recognise(state)
         if found is not None:
             return found
-    keys = ", ".join(list(state)[:3])
-    raise InputError(
+    keys = ", ".join(shown(key) for key in list(state)[:3])
+    raise UnknownNetworkError(
         f"its tensors ({keys}, ...) are those of no network that Vernier knows "
         f"({', '.join(_FAMILIES)})"
     )

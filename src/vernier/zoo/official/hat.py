@@ -151,6 +151,14 @@ def ratio_of(part: int, whole: int) -> float:
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the largest number that the pattern finds."""
+    """One more than the largest number that the pattern finds.
+
+    Raises:
+        InputError: the numbers leave more out than there are tensors.
+    """
     found = [re.match(pattern, key) for key in state]
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    # Of an absurd number the beginning is large enough.
+    largest = max((int(match[1][:9]) for match in found if match), default=-1)
+    if largest >= len(state):
+        raise InputError(f"it looks like a HAT, but its layers have numbers up to {largest}")
+    return 1 + largest

@@ -217,8 +217,15 @@ def _differing(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tens
 
 def _arguments(state: Mapping[str, Tensor], form: str) -> dict[str, Any]:
     bands, embed = state["conv.0.weight"].shape[:2]
-    steps = [tuple(map(int, found.groups()[:2])) for key in state if (found := _STEP.match(key))]
+    # Of an absurd number the beginning is large enough.
+    steps = [
+        tuple(int(number[:9]) for number in found.groups()[:2])
+        for key in state
+        if (found := _STEP.match(key))
+    ]
     num_blocks, num_steps = (1 + max(numbers) for numbers in zip(*steps))
+    if num_blocks * num_steps > len(state):
+        raise InputError(f"it looks like a PSRT, but has numbers up to {num_blocks}, {num_steps}")
     in_first_only = not any(".WA2.KernelAttention." in key for key in state)
     arguments: dict[str, Any] = {
         "scale": _SCALE,
