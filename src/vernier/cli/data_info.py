@@ -16,6 +16,10 @@ from vernier.cli.options import (
     parse_wavelengths,
     show_notes,
 )
+from vernier.io.files import shown
+
+# Letters of a fact that are printed; some files hold a book.
+_LONGEST = 300
 
 
 @data.command()
@@ -36,5 +40,10 @@ def info(
         description = describe(path, axes=axes, peak=peak, key=key, wavelengths=known)
         typer.echo(str(path))
         for name, value in description.facts.items():
-            typer.echo(f"  {name}: {' '.join(str(value).split())}")
+            typer.echo(f"  {shown(name)}: {_short(value)}")
         show_notes(description.notes)
+
+
+def _short(value: object) -> str:
+    text = shown(" ".join(str(value).split()))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} letters)"

@@ -72,6 +72,11 @@ def preview(
         protect([None if isinstance(cube, Cube) else Path(cube)], [output])
     if not isinstance(cube, Cube):
         cube = read_cube(cube, axes=axes, key=key, wavelengths=wavelengths)
+    gaps, told = cube.gaps(), cube.told_gaps()
+    notes = cube.notes
+    if gaps is not None:
+        notes += (f"no data ({told}) is black",)
+        cube = cube.filled()
     if bands:
         if len(bands) != 3 or not all(1 <= band <= cube.bands for band in bands):
             raise InputError(
@@ -86,10 +91,14 @@ def preview(
         raise InputError("the cube has no wavelengths; pass --bands R,G,B, counted from 1")
     else:
         light = cube_as_rgb(cube.values, wavelengths=cube.wavelengths)
-    picture = Picture(to_display(light, white=white))
+    pixels = to_display(light, white=white)
+    if gaps is not None:
+        # Bands without any data say nothing of single pixels.
+        pixels[gaps[~gaps.all((1, 2))].any(0)] = 0
+    picture = Picture(pixels)
     if output is not None:
         write_picture(picture, output)
-    return Preview(picture, cube.notes)
+    return Preview(picture, notes)
 
 
 def describe(
@@ -115,11 +124,13 @@ def describe(
 
 
 def _of_cube(cube: Cube) -> Description:
+    told = cube.told_gaps() or (None if cube.no_data is None else f"{cube.no_data:g}, nowhere")
     facts = {
         "bands": cube.bands,
         "size": f"{cube.width}x{cube.height}",
         "type": cube.values.dtype,
-        "values": f"{cube.values.min():g} to {cube.values.max():g}",
+        "values": "{:g} to {:g}".format(*cube.limits()),
+        **({"no data": told} if told else {}),
         "peak": "unknown; pass --peak" if cube.peak is None else f"{cube.peak:g}",
         "wavelengths": "unknown"
         if cube.wavelengths is None

@@ -381,9 +381,10 @@ def _write_scenes(
         if progress is not None:
             progress(done, len(scenes), name)
         cube = _loaded(load, source)
-        if not np.isfinite(cube.values).all():
-            raise InputError(f"{source}: holds values that are not finite: fill or mask them")
-        unit = torch.from_numpy(cube.unit())
+        try:
+            unit = torch.from_numpy(cube.unit())
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
         if not (unit.min() >= 0 and unit.max() <= 1):
             raise InputError(
                 f"{source}: values from {unit.min():g} to {unit.max():g} of its peak, "

@@ -18,7 +18,10 @@ from torch import Tensor
 
 from vernier.errors import InputError
 from vernier.imaging.resize import imresize
-from vernier.io.cubes import find_cubes, open_hdf5
+from vernier.io.cubes import check_inside, find_cubes, open_hdf5
+from vernier.io.cubes.axes import nanometres
+from vernier.io.cubes.cube import stated_number
+from vernier.io.files import shown
 
 __all__ = [
     "FUSION_KEYS",
@@ -171,7 +174,30 @@ def is_fusion_file(path: str | Path) -> bool:
 
 
 def _keys_of(file: Any) -> tuple[str, str, str, str] | None:
-    return next((keys for keys in FUSION_KEYS if keys[1] in file and keys[3] in file), None)
+    return next(
+        (keys for keys in FUSION_KEYS if _is_stack(file, keys[1]) and _is_stack(file, keys[3])),
+        None,
+    )
+
+
+def _is_stack(file: Any, key: str) -> bool:
+    """Whether a name in an HDF5 file is that of an array of real numbers."""
+    item: Any = file.get(key)
+    return bool(getattr(item, "shape", None)) and item.dtype.kind in "uif"
+
+
+def _scene_names(path: Path, file: Any, count: int) -> tuple[str, ...]:
+    """Those that the file states, else its own name, numbered."""
+    if "names" not in file:
+        return tuple(f"{path.stem}-{index:04d}" for index in range(count))
+    stated = file["names"]
+    size = getattr(stated, "size", None)
+    if size != count:
+        raise InputError(f"{path}: {size or 'no'} names for {count} scenes; make the file again")
+    return tuple(
+        name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+        for name in np.asarray(stated[...]).ravel().tolist()
+    )
 
 
 def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
@@ -195,7 +221,7 @@ def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
     with open_hdf5(path) as file:
         keys = _keys_of(file)
         if keys is None:
-            found = ", ".join(sorted(file)) or "nothing"
+            found = ", ".join(map(shown, sorted(file))) or "nothing"
             raise InputError(
                 f"{path}: holds {found}, but neither LRHSI and RGB nor ms and pan; "
                 "make a fusion file with `vernier data fusion`"
@@ -203,8 +229,10 @@ def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
         stored = {
             name: file[key]
             for name, key in zip(("gt", "lr", "upsampled", "guide"), keys)
-            if key in file
+            if _is_stack(file, key)
         }
+        for name, data in stored.items():
+            check_inside(path, name, data)
         layout, scale = _layout(path, {name: data.shape for name, data in stored.items()})
         order = [layout.index(axis) for axis in "NCHW"]
         arrays = {
@@ -214,14 +242,7 @@ def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
             for name, data in stored.items()
         }
         settings = {name: _plain(value) for name, value in file.attrs.items()}
-        count = len(arrays["lr"])
-        names = (
-            tuple(name.decode(errors="replace") for name in file["names"][...])
-            if "names" in file
-            else tuple(f"{path.stem}-{index:04d}" for index in range(count))
-        )
-    if len(names) != count:
-        raise InputError(f"{path}: {len(names)} names for {count} scenes; make the file again")
+        names = _scene_names(path, file, len(arrays["lr"]))
     if peak is None:
         peak = _stored_peak(path, settings, arrays)
     if not peak > 0:
@@ -234,7 +255,11 @@ def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
     if "upsampled" not in arrays:
         arrays["upsampled"] = imresize(arrays["lr"], scale)
         notes += ("upsampled cube made by bicubic",)
-    wavelengths = settings.get("wavelengths")
+    wavelengths = nanometres(settings.get("wavelengths") or [], "nm")
+    if wavelengths is not None and len(wavelengths) != arrays["lr"].shape[1]:
+        bands = arrays["lr"].shape[1]
+        notes += (f"{len(wavelengths)} wavelengths are stated for {bands} bands: none is taken",)
+        wavelengths = None
     return FusionScenes(
         names=names,
         gt=arrays.get("gt"),
@@ -243,7 +268,7 @@ def read_fusion(path: str | Path, *, peak: float | None = None) -> FusionScenes:
         upsampled=arrays["upsampled"],
         scale=scale,
         peak=peak,
-        wavelengths=None if wavelengths is None else tuple(wavelengths),
+        wavelengths=wavelengths,
         settings=settings,
         notes=notes,
     )
@@ -271,10 +296,14 @@ def _layout(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int
 
 
 def _stored_peak(path: Path, settings: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> float:
-    if "peak" in settings:
-        return float(settings["peak"])
+    if (stated := stated_number(settings.get("peak"))) is not None:
+        return stated
     # Bicubic may overshoot, so the upsampled cube says nothing about the range.
-    largest = max(float(array.max()) for name, array in arrays.items() if name != "upsampled")
+    largest = max(
+        float(array.nan_to_num(-torch.inf, torch.inf, -torch.inf).max())
+        for name, array in arrays.items()
+        if name != "upsampled"
+    )
     if largest <= 1:
         return 1.0
     raise InputError(

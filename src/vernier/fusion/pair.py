@@ -201,7 +201,7 @@ def read_pair(
     try:
         gaps, told = coarse.gaps(), coarse.told_gaps()
         if told:
-            notes += (f"no data ({told}): filled for the fusion, and no data in the result again",)
+            notes += (_filled(told),)
         lr = _unit(coarse.filled(), source, "--peak")
         sharp = _read_guide(guide, guide_peak)
         notes += sharp.notes
@@ -244,8 +244,12 @@ def pair_of_scene(
     Raises:
         InputError: the scene's arrays do not make a `Pair`.
     """
+    coarse = Cube(scene.lr.numpy(), 1.0)
+    gaps, told = coarse.gaps(), coarse.told_gaps()
+    if told:
+        notes += (_filled(told),)
     return Pair(
-        scene.lr.numpy(),
+        coarse.filled().values,
         scene.guide.numpy(),
         gt=None if scene.gt is None else scene.gt.numpy(),
         wavelengths=None if wavelengths is None else tuple(wavelengths),
@@ -253,7 +257,12 @@ def pair_of_scene(
         source=source,
         files=(Path(source),) if source else (),
         notes=notes,
+        gaps=gaps,
     )
+
+
+def _filled(told: str) -> str:
+    return f"no data ({told}): filled for the fusion, and no data in the result again"
 
 
 def _checked_range(
