@@ -33,3 +33,10 @@ def test_the_trained_network_is_taken_for_cubes_and_cameras_of_its_training_alon
         method, reason = default_method(other)
         assert method == "guided-filter"
         assert why in reason
+
+
+def test_a_guide_of_one_channel_is_for_component_substitution() -> None:
+    colour = pair(wavelengths=NANOMETRES)
+    method, reason = default_method(Pair(colour.lr, colour.guide[:1]))
+    assert method == "gsa"
+    assert "gsa is taken" in reason

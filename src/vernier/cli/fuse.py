@@ -45,7 +45,7 @@ def fuse(
             "--model",
             "-n",
             help="A weight file, a model, or guided-filter, gsa, bicubic; default: psrt-s for "
-            "cubes such as it was trained on, else guided-filter.",
+            "cubes such as it was trained on, else guided-filter, for a gray guide gsa.",
         ),
     ] = None,
     scale: Annotated[

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vernier.extras import optional_module
-from vernier.io.cubes.axes import nanometres
+from vernier.io.cubes.axes import Wavelengths, wavelengths_of
 from vernier.io.cubes.cube import (
     Cube,
     CubeError,
@@ -32,6 +33,11 @@ _PLACE = {
     34735: "H",
     **dict.fromkeys((34737, 42112), "s"),
 }
+# GDAL's tag for what is known of each band, as XML, and the items that matter: ENVI's names, which
+# GDAL keeps, and its own.
+_ITEMS = "42112"
+_ITEM = re.compile(r'<Item name="(\w+)" sample="(\d+)"[^>]*>([^<]*)</Item>')
+_CENTRES = {"wavelength": "", "central_wavelength_um": "um"}
 # GDAL's tag for the value that stands for no data.
 _NO_DATA = 42113
 
@@ -76,14 +82,35 @@ def read_tiff(path: Path, key: str | None) -> StoredCube:
         axes = None
     other = {"description": description} if description else {}
     metadata = stated_metadata(stated) if stated else other
+    found = (
+        wavelengths_of(stated.get("wavelengths") or [], "nm")
+        if stated
+        else _centres(place, array.shape[axes.index("c")] if axes else 0)
+    )
     return StoredCube(
         array,
         axes,
         stated_number(stated.get("peak")),
-        nanometres(stated.get("wavelengths") or [], "nm"),
+        found.centres,
         {**metadata, **place},
-        no_data=no_data,
+        found.notes,
+        no_data,
     )
+
+
+def _centres(place: Mapping[str, Any], bands: int) -> Wavelengths:
+    """The wavelengths that GDAL knows, if it knows one of each band."""
+    text = place.get(GEOTIFF, {}).get(_ITEMS, "")
+    stated: dict[str, dict[int, str]] = {}
+    for name, band, value in _ITEM.findall(text):
+        stated.setdefault(name.lower(), {})[int(band)] = value.strip()
+    for name, unit in _CENTRES.items():
+        numbers = stated.get(name, {})
+        if numbers.keys() == set(range(bands)):
+            units = set(stated.get(f"{name}_units", {}).values())
+            listed = [numbers[band] for band in range(bands)]
+            return wavelengths_of(listed, unit or (units.pop() if len(units) == 1 else ""))
+    return Wavelengths(None)
 
 
 def _tag(page: Any, code: int) -> Any:
