@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vernier.cli.app import app
-from vernier.cli.options import DeviceOption, ReportFormat, progress_bar
+from vernier.cli.options import DeviceOption, ReportFormat, command_with_lists, progress_bar
 
-_PICTURES = "Pictures"
-_FUSION = "Hyperspectral fusion"
+_pictures = partial(typer.Option, rich_help_panel="Pictures")
+_fusion = partial(typer.Option, rich_help_panel="Hyperspectral fusion")
 
 
-@app.command()
+@app.command(cls=command_with_lists("--results"))
 def evaluate(
     models: Annotated[
         list[str] | None,
@@ -27,6 +28,10 @@ def evaluate(
             help="Benchmark folder, or fusion file or folder of cubes; several may follow, or "
             "repeat --data.",
         ),
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", help="Folders of finished results, named as their HR pictures."),
     ] = None,
     scale: Annotated[
         int | None, typer.Option("--scale", "-s", help="Default: the scale of the models.")
@@ -41,53 +46,42 @@ def evaluate(
     device: DeviceOption = "cpu",
     rgb: Annotated[
         bool,
-        typer.Option("--rgb", help="Compare RGB instead of luma.", rich_help_panel=_PICTURES),
+        _pictures("--rgb", help="Compare RGB instead of luma."),
     ] = False,
     crop: Annotated[
         int | None,
-        typer.Option(
-            "--crop", help="Border pixels left out; default: the scale.", rich_help_panel=_PICTURES
-        ),
+        _pictures("--crop", help="Border pixels left out; default: the scale."),
     ] = None,
     no_rounding: Annotated[
         bool,
-        typer.Option(
-            "--no-rounding", help="Do not round results to 8 bit.", rich_help_panel=_PICTURES
-        ),
+        _pictures("--no-rounding", help="Do not round results to 8 bit."),
     ] = False,
     convention: Annotated[
         str | None,
-        typer.Option(
+        _fusion(
             "--convention",
             help="Whose definitions: matlab (default; published tables), analysis-accu, "
             "analysis-accu-uncut, psrt-official, torchmetrics or pansharpening.",
-            rich_help_panel=_FUSION,
         ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(
-            "--preset",
-            help="How sharp cubes are simulated: cave (default), dhif, lso or ltmr.",
-            rich_help_panel=_FUSION,
+        _fusion(
+            "--preset", help="How sharp cubes are simulated: cave (default), dhif, lso or ltmr."
         ),
     ] = None,
     peak: Annotated[
         float | None,
-        typer.Option(
-            "--peak", help="The value that stands for 1, such as 2047.", rich_help_panel=_FUSION
-        ),
+        _fusion("--peak", help="The value that stands for 1, such as 2047."),
     ] = None,
     no_clamp: Annotated[
         bool,
-        typer.Option("--no-clamp", help="Do not clamp results to [0, 1].", rich_help_panel=_FUSION),
+        _fusion("--no-clamp", help="Do not clamp results to [0, 1]."),
     ] = False,
     sheets: Annotated[
         Path | None,
-        typer.Option(
-            "--sheets",
-            help="Folder for a page per scene and method: pictures, errors, spectra.",
-            rich_help_panel=_FUSION,
+        _fusion(
+            "--sheets", help="Folder for a page per scene and method: pictures, errors, spectra."
         ),
     ] = None,
 ) -> None:
@@ -101,6 +95,7 @@ def evaluate(
             names,
             [*(data or []), *folders],
             scale=scale,
+            results=results or [],
             protocol=evaluation.Protocol(luma=not rgb, crop=crop, rounding=not no_rounding),
             convention=convention,
             preset=preset,

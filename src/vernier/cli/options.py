@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand
 
 from vernier.cli.app import print_line, stderr
 from vernier.errors import InputError
@@ -31,6 +33,7 @@ __all__ = [
     "ReportFormat",
     "TileOption",
     "WavelengthsOption",
+    "command_with_lists",
     "parse_tile",
     "parse_wavelengths",
     "print_error",
@@ -107,6 +110,25 @@ DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, 
 OptionalDeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ..., mps; default: cpu.")
 ]
+
+
+def command_with_lists(*options: str) -> type[TyperCommand]:
+    """A kind of command in which several folders may follow one of these options."""
+
+    class WithLists(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            spread: list[str] = []
+            following = ""
+            for word in args:
+                if following and not word.startswith("-") and Path(word).is_dir():
+                    # The first one has its option before it already.
+                    spread += [word] if spread[-1] == following else [following, word]
+                    continue
+                following = word if word in options else ""
+                spread.append(word)
+            return super().parse_args(ctx, spread)
+
+    return WithLists
 
 
 def parse_tile(text: str) -> int | Literal["auto"]:

@@ -16,9 +16,11 @@ __all__ = [
     "SCALE_FOLDER",
     "SHARED_FOLDER",
     "HrAndLr",
+    "begins_with",
     "holds_lr",
     "keys_of",
     "lr_partners",
+    "result_keys",
     "sort_by_kind",
 ]
 
@@ -48,6 +50,9 @@ _END = re.compile(
     re.IGNORECASE,
 )
 _BEGIN = re.compile(rf"^(?:(?P<hr>{_HR_WORDS})|(?P<lr>{_LR_WORDS}))[_\-. ]+", re.IGNORECASE)
+
+
+_RESULT = re.compile(rf"{_BREAK}(?:sr|out(?:put)?|result|rlt|upscaled|enhanced)$", re.IGNORECASE)
 
 
 class _Parsed(NamedTuple):
@@ -86,6 +91,22 @@ def keys_of(stem: str, scale: int | None = None) -> list[str]:
         scale: marks of other scales stay; None takes off every scale.
     """
     return [key for key, _ in _stripped(stem, scale)]
+
+
+def result_keys(stem: str) -> list[str]:
+    """As `keys_of`, of an upscaled picture: also without the ending that a program adds."""
+    keys = [stem]
+    while True:
+        mark = _RESULT.search(keys[-1])
+        rest = keys[-1][: mark.start()] if mark else keys_of(keys[-1])[-1]
+        if rest == keys[-1]:
+            return keys
+        keys += [rest] if mark else keys_of(keys[-1])[1:]
+
+
+def begins_with(stem: str, key: str) -> bool:
+    """Whether a name is a key and something more, set apart from it."""
+    return stem.startswith(key) and stem[len(key) :][:1] in tuple("_-. ")
 
 
 def lr_partners(hr: Sequence[Path], lr: Iterable[Path], scale: int) -> dict[Path, Path]:

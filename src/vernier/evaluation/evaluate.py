@@ -33,6 +33,7 @@ def evaluate(
     *,
     protocol: Protocol,
     scale: int | None = None,
+    results: Sequence[str | Path] = (),
     device: str | torch.device = "cpu",
     output: str | Path | None = None,
     form: Format | None = None,
@@ -64,6 +65,7 @@ def evaluate(
     data: Sequence[str | Path],
     *,
     scale: int | None = None,
+    results: Sequence[str | Path] = (),
     protocol: Protocol = PAPERS,
     convention: str | None = None,
     preset: str | None = None,
@@ -82,6 +84,7 @@ def evaluate(
     data: Sequence[str | Path],
     *,
     scale: int | None = None,
+    results: Sequence[str | Path] = (),
     protocol: Protocol = PAPERS,
     convention: str | None = None,
     preset: str | None = None,
@@ -113,6 +116,8 @@ def evaluate(
             cubes fusion files (`vernier.data.scenes.read_fusion`), or sharp cubes and folders of
             them, whose inputs are then simulated.
         scale: None takes it from the models, of cubes also from the fusion files; all must agree.
+        results: of pictures: folders of finished results, a row each; a result is named as its HR
+            picture, see `vernier.evaluation.finished.find_results`.
         protocol: of pictures: how results are compared.
         convention: of cubes: key in `vernier.metrics.CONVENTIONS`; None is "matlab".
         preset: of cubes: how sharp cubes are simulated, see `vernier.imaging.simulation.preset`;
@@ -145,6 +150,8 @@ def evaluate(
         >>> [result.model for result in report.results]
         ['bicubic', 'sesr-m3']
     """
+    if isinstance(results, str):
+        raise InputError("results is a list of folders: write ['out'], not 'out'")
     if isinstance(models, str) or isinstance(data, str):
         raise InputError("models and data are lists: write ['sesr-m5'], not 'sesr-m5'")
     target = find_device(device)
@@ -159,6 +166,7 @@ def evaluate(
             load_candidates(models, scale),
             data,
             scale=scale,
+            results=[Path(folder) for folder in results],
             protocol=protocol,
             device=target,
             outputs=outputs,
@@ -168,6 +176,7 @@ def evaluate(
         if others:
             raise InputError(f"{others[0]} upscales pictures; evaluate it apart from fusion")
         pictures_only = {
+            "--results": bool(results),
             "--rgb": not protocol.luma,
             "--crop": protocol.crop is not None,
             "--no-rounding": not protocol.rounding,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from vernier.data.benchmarks import Benchmark, LoadedPair, find_benchmark
+from vernier.data.benchmarks import Benchmark, LoadedPair, Pair, find_benchmark
 from vernier.errors import InputError
 from vernier.evaluation.candidates import Candidate, on_device, timed
+from vernier.evaluation.finished import find_results, load_result
 from vernier.evaluation.picture_report import (
     BenchmarkFacts,
     ImageScore,
@@ -31,17 +33,19 @@ __all__ = ["measure_pictures"]
 
 @dataclass(frozen=True)
 class _Contestant:
-    """A row of the table and how it upscales an LR picture."""
+    """A row of the table and how it comes to an upscaled picture."""
 
     name: str
     published_name: str
-    upscale: Callable[[Tensor], Tensor]  # (C, h, w) -> (C or 1, H, W)
+    upscale: Callable[[Pair, LoadedPair], Tensor]  # -> (C or 1, H, W)
+    computes: bool = True  # False: the results were there before
 
 
 def measure_pictures(
     candidates: Sequence[Candidate],
     folders: Sequence[str | Path],
     *,
+    results: Sequence[Path],
     scale: int | None,
     protocol: Protocol,
     device: torch.device,
@@ -67,13 +71,18 @@ def measure_pictures(
         for pair in benchmark.pairs
         for path in (pair.hr_path, pair.lr_path)
     ]
-    protect([*(candidate.file for candidate in candidates), *read], outputs)
+    finished = [find_results(folder, benchmarks) for folder in results]
+    made = [path for files in finished for path in files.values()]
+    protect([*(candidate.file for candidate in candidates), *read, *made], outputs)
 
     contestants = [_bicubic(scale, protocol)]
     for candidate in on_device(candidates, device):
         name = numbered(candidate.name, [contestant.name for contestant in contestants])
         runner = _runner(candidate.module, name, scale, protocol, device)
         contestants.append(_Contestant(name, candidate.published_name, runner))
+    for folder, files in zip(results, finished, strict=True):
+        name = numbered(folder.resolve().name, [contestant.name for contestant in contestants])
+        contestants.append(_Contestant(name, "", partial(_finished, files), computes=False))
     return _measure(contestants, benchmarks, scale, protocol, progress)
 
 
@@ -97,7 +106,7 @@ def _measure(
             gray += loaded.hr.shape[0] == 1
             notes += loaded.notes
             for contestant, own in zip(contestants, scores, strict=True):
-                own.append(_score(contestant, pair.name, loaded, scale, protocol))
+                own.append(_score(contestant, pair, loaded, scale, protocol))
             done += 1
         facts.append(
             BenchmarkFacts(
@@ -114,11 +123,12 @@ def _measure(
 
 
 def _score(
-    contestant: _Contestant, name: str, pair: LoadedPair, scale: int, protocol: Protocol
+    contestant: _Contestant, pair: Pair, loaded: LoadedPair, scale: int, protocol: Protocol
 ) -> ImageScore:
-    result, seconds = timed(f"{contestant.name} on {name}", lambda: contestant.upscale(pair.lr))
+    what = f"{contestant.name} on {pair.name}"
+    result, seconds = timed(what, lambda: contestant.upscale(pair, loaded))
     # A luma model gives luma alone: the target is the luma of the HR, unrounded.
-    target = as_luma(pair.hr) if len(result) == 1 else pair.hr
+    target = as_luma(loaded.hr) if len(result) == 1 else loaded.hr
     crop = protocol.crop_for(scale)
     try:
         scores = [
@@ -126,23 +136,28 @@ def _score(
             for metric in (psnr, ssim)
         ]
     except ValueError as error:
-        raise InputError(f"{contestant.name} on {name}: {error}") from error
-    return ImageScore(name, scores[0].item(), scores[1].item(), seconds)
+        raise InputError(f"{what}: {error}") from error
+    seconds = seconds if contestant.computes else 0.0
+    return ImageScore(pair.name, scores[0].item(), scores[1].item(), seconds)
+
+
+def _finished(files: Mapping[Path, Path], pair: Pair, loaded: LoadedPair) -> Tensor:
+    return load_result(files[pair.hr_path], pair, loaded)
 
 
 def _bicubic(scale: int, protocol: Protocol) -> _Contestant:
-    def upscale(lr: Tensor) -> Tensor:
+    def upscale(_: Pair, loaded: LoadedPair) -> Tensor:
         if not protocol.rounding:
-            return imresize(lr, scale)
-        return imresize_uint8((lr * 255).round().to(torch.uint8), scale).float() / 255
+            return imresize(loaded.lr, scale)
+        return imresize_uint8((loaded.lr * 255).round().to(torch.uint8), scale).float() / 255
 
     return _Contestant("bicubic", "bicubic", upscale)
 
 
 def _runner(
     module: nn.Module, name: str, scale: int, protocol: Protocol, device: torch.device
-) -> Callable[[Tensor], Tensor]:
-    """(C, h, w) on the CPU -> the module's result there, ready to be compared."""
+) -> Callable[[Pair, LoadedPair], Tensor]:
+    """LR (C, h, w) on the CPU -> the module's result there, ready to be compared."""
 
     @torch.inference_mode()
     def run(lr: Tensor) -> Tensor:
@@ -152,7 +167,8 @@ def _runner(
             raise InputError(f"{name} made {tuple(hr.shape)} of {tuple(lr.shape)}, not {wanted}")
         return hr
 
-    def upscale(lr: Tensor) -> Tensor:
+    def upscale(_: Pair, loaded: LoadedPair) -> Tensor:
+        lr = loaded.lr
         result = run(to_colour(lr, "rgb" if module.colour == "rgb" else "luma"))
         return result if len(result) == 1 and protocol.luma else from_colour(result, lr)
 
