@@ -12,7 +12,8 @@ from support.command import Ran
     ("arguments", "words"),
     [
         (["upscal"], ["upscal", "vernier --help"]),
-        (["upscale"], ["Missing", "vernier upscale --help"]),
+        (["upscale"], ["nothing to upscale"]),
+        (["fuse"], ["Missing", "vernier fuse --help"]),
         (["upscale", "a.png", "--sacle", "2"], ["--sacle", "vernier upscale --help"]),
         (["upscale", "a.png", "-s", "two"], ["--scale", "vernier upscale --help"]),
         (["data", "nothing"], ["nothing", "vernier data --help"]),

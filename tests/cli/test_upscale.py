@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,11 +36,13 @@ def picture(tmp_path: Path, photo: Callable[..., np.ndarray]) -> Path:
     return path
 
 
-def test_one_file_says_what_was_written(run: Run, picture: Path, tmp_path: Path) -> None:
+def test_one_file_says_what_was_written(
+    run: Run, picture: Path, tmp_path: Path, weights: dict[int, Path]
+) -> None:
     target = tmp_path / "out.png"
     code, out, err = run(picture, "-o", target, "--precision", "fp32")
     assert (code, err) == (0, "")
-    assert out.startswith(f"{target}: 42x30, sesr-m3 x2, openvino fp32, ")
+    assert out.startswith(f"{target}: 42x30, sesr-m3 x2 from {weights[2]}, openvino fp32, ")
     assert picture_size(target) == (42, 30, 3)
 
 
@@ -47,7 +50,8 @@ def test_options_reach_the_upscaler(run: Run, picture: Path, tmp_path: Path) -> 
     options = ("--tile", "0", "--engine", "torch", "--ensemble", "-s", "1.5", "--device", "cpu")
     code, out, err = run("-i", picture, "-o", tmp_path / "out.webp", "--quality", "100", *options)
     assert code == 0
-    assert "sesr-m3 x1.5, torch fp32" in out
+    assert "sesr-m3 x1.5 from " in out
+    assert ", torch fp32, " in out
     assert err == "note: sesr-m3 has no weights for x1.5: runs x2, then bicubic down to x1.5\n"
     assert picture_size(tmp_path / "out.webp") == (32, 23, 3)
 
@@ -171,6 +175,19 @@ def test_notes_say_what_was_left_out(run: Run, picture: Path, tmp_path: Path) ->
             "choose cpu, cuda (cuda:1, ...) or mps",
         ),
         (("in/a.png", "-o", "x.png", "--engine", "openvino", "--device", "cuda"), "on the CPU"),
+        (("in/a.png", "-o", "x.png", "-s", "1e200"), "up to a million, not 1e+200"),
+        (("in/a.png", "-o", "x.png", "-s", "nan"), "up to a million, not nan"),
+        (("in/a.png", "-o", "x.png", "-s", "2", "--width", "9"), "choose one of them"),
+        (("in/a.png", "-o", "x.png", "--width", "9", "--height", "9"), "height and width"),
+        (("in/a.png", "-o", "x.png", "--width", "0"), "width must be a number of pixels"),
+        (("in/a.png", "-o", "x.png", "--at-least", "9"), "give WIDTHxHEIGHT"),
+        (("in/a.png", "-o", "x.png", "--print", "9x9@300"), "is no size of a print"),
+        (("in/a.png", "-o", "x.png", "--print", "0x9cm@300dpi"), "must be a number above 0"),
+        (("in/a.png", "-o", "x.png", "--longest", "9999999"), "choose a smaller scale"),
+        (("in/a.png", "-o", "x.png", "--threads", "0"), "--threads"),
+        (("in", "-o", "-"), "takes one picture"),
+        (("in/a.png", "-", "-o", "-"), "takes one picture"),
+        (("n" * 300, "-o", "x.png"), "too long"),
     ],
 )
 def test_errors_are_one_line_and_exit_two(
@@ -190,6 +207,66 @@ def test_errors_are_one_line_and_exit_two(
     assert err.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "in"]
     assert picture_size(picture) == (21, 15, 3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "size"),
+    [
+        ("--width", "50", (50, 36)),
+        ("--height", "31", (43, 31)),
+        ("--longest", "63", (63, 45)),
+        ("--shortest", "60", (84, 60)),
+        ("--at-least", "43x40", (56, 40)),
+        ("--print", "4x3cm@30dpi", (49, 35)),
+        ("--print", "40 x 30 mm @ 30 dpi", (49, 35)),
+        ("--print", "1.5x2in@30dpi", (63, 45)),
+        ("-s", "2x", (42, 30)),
+        ("-s", "x3", (63, 45)),
+        ("-s", "150%", (32, 23)),
+    ],
+)
+def test_a_size_may_be_named_in_many_ways(
+    option: str, value: str, size: tuple[int, int], run: Run, picture: Path, tmp_path: Path
+) -> None:
+    code, _, _ = run(picture, "-o", tmp_path / "out.jpg", option, value)
+    assert code == 0
+    assert picture_size(tmp_path / "out.jpg")[:2] == size
+    if option == "--print":
+        assert read_picture(tmp_path / "out.jpg").density == pytest.approx((30 / 25.4,) * 2)
+
+
+def test_stdin_and_stdout(weights: dict[int, Path], picture: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vernier", "upscale", "-n", str(weights[2]), "-s", "2"]
+    expected = tmp_path / "expected.png"
+    subprocess.run([*command, str(picture), "-o", str(expected)], check=True)
+    for words, suffix in (
+        ((str(picture), "-o", "-"), ".png"),
+        (("-",), ".png"),
+        (("/dev/stdin", "-o", "/dev/stdout", "--format", "tiff"), ".tiff"),
+    ):
+        ran = subprocess.run(
+            [*command, *words], input=picture.read_bytes(), capture_output=True, check=True
+        )
+        assert ran.stderr.startswith(b"/dev/stdout: 42x30, sesr-m3")
+        (tmp_path / f"piped{suffix}").write_bytes(ran.stdout)
+        pixels = read_picture(tmp_path / f"piped{suffix}").pixels
+        np.testing.assert_array_equal(pixels, read_picture(expected).pixels)
+    assert not (tmp_path / "-").exists()
+    ran = subprocess.run([*command, "-"], input=b"no picture", capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr.count(b"\n")) == (2, b"", 1)
+
+
+def test_the_folder_of_a_run_stands_for_its_weights(
+    run: Run, picture: Path, tmp_path: Path, weights: dict[int, Path]
+) -> None:
+    folder = tmp_path / "runs" / "v1.2"
+    folder.mkdir(parents=True)
+    code, _, err = run(picture, "-o", tmp_path / "out.png", model=folder)
+    assert (code, "holds no weights.safetensors" in err) == (2, True)
+    shutil.copy(weights[2], folder / "weights.safetensors")
+    code, out, err = run(picture, "-o", tmp_path / "out.png", model=folder)
+    assert (code, err) == (0, "")
+    assert f"sesr-m3 x2 from {folder}, " in out
 
 
 _WITHOUT_TORCH = """

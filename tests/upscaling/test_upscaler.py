@@ -2,22 +2,27 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageCms
 
 import vernier
+from vernier.engines.openvino.engine import new_core
 from vernier.errors import InputError
 from vernier.imaging import imresize, resized_length
 from vernier.io import Picture, PictureError, picture_size, read_picture, write_picture
 from vernier.metrics import psnr
-from vernier.upscaling import Upscaler
+from vernier.upscaling import Paper, Size, Upscaler, picture_of
 from vernier.upscaling import upscaler as upscaler_module
 from vernier.upscaling.upscaler import plan_scales
 from vernier.zoo import available_scales, cards, get_entry, list_models, load_model
 
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 Photo = Callable[..., np.ndarray]
 
 
@@ -280,3 +285,183 @@ def test_every_awkward_picture_is_upscaled_or_refused(
         done += 1
     assert done > 100
     assert refused > 5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (7, 9), (3, 50), (64, 64), (20, 21)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_one_colour_stays_that_colour(dtype: type, size: tuple[int, int]) -> None:
+    peak = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    for model, scale in (("sesr-m5", 2), ("sesr-m5", 4), ("sesr-m3", 3)):
+        upscaler = Upscaler(model, scale=scale)
+        for value in (0, peak // 3 if peak > 1 else 0.3, peak):
+            pixels = np.full((*size, 3), value, dtype)
+            larger = upscaler.upscale_array(pixels).astype(np.float64)
+            # Half a level of eight bits, which the network itself may miss by.
+            np.testing.assert_allclose(larger, value, atol=peak / 510)
+
+
+def test_a_frame_of_one_colour_keeps_it_to_the_edge(photo: Photo) -> None:
+    pixels = np.full((90, 80, 3), 255, np.uint8)
+    pixels[18:-18, 18:-18] = photo(54, 44, 3)
+    upscaler = Upscaler("sesr-m5", scale=4)
+    larger = upscaler.upscale_array(pixels)
+    assert (larger[:36] == 255).all()
+    assert (larger[:, -36:] == 255).all()
+    pixels[0, 40] = 254  # no frame of one colour any more: nothing but the network
+    other = upscaler.upscale_array(pixels)
+    assert not (other[:36] == 255).all()
+    np.testing.assert_array_equal(other[60:-36, 36:-36], larger[60:-36, 36:-36])
+
+
+def test_a_tiny_picture_is_what_its_mirrored_neighbourhood_makes_of_it(
+    photo: Photo, weights: dict[int, Path]
+) -> None:
+    pixels = photo(5, 6, 3)
+    upscaler = Upscaler(weights[2], precision="fp32")
+    wide = upscaler.upscale_array(np.pad(pixels, ((40, 40), (40, 40), (0, 0)), mode="symmetric"))
+    np.testing.assert_array_equal(upscaler.upscale_array(pixels), wide[80:-80, 80:-80])
+
+
+@pytest.mark.parametrize("shape", [(30, 45, 3), (30, 45, 4), (45, 30, 1)])
+@pytest.mark.parametrize(
+    "size", [Size(width=90), Size(width=101), Size(longest=400), Size(shortest=7), Size(height=30)]
+)
+def test_a_size_is_reached_to_the_pixel(
+    size: Size, shape: tuple[int, ...], named: str, photo: Photo
+) -> None:
+    for dtype in (np.uint8, np.float32):
+        picture = Picture(photo(*shape, dtype))
+        upscaler = Upscaler(named, size=size)
+        result = upscaler.upscale(picture).picture
+        expected = size.pixels(picture.width, picture.height)
+        assert (result.width, result.height) == expected
+        assert upscaler.size_of(picture.width, picture.height) == expected
+
+
+def test_a_size_of_a_networks_own_scale_is_that_networks_result(
+    weights: dict[int, Path], photo: Photo
+) -> None:
+    pixels = photo(21, 34, 3)
+    by_size = Upscaler(weights[2], size=Size(width=68)).upscale(Picture(pixels))
+    assert by_size.notes == ()
+    np.testing.assert_array_equal(
+        by_size.picture.pixels, Upscaler(weights[2]).upscale_array(pixels)
+    )
+
+
+def test_a_size_that_is_reached_or_smaller_is_told(weights: dict[int, Path], photo: Photo) -> None:
+    pixels = photo(40, 60, 3)
+    same = Upscaler(weights[2], size=Size(at_least=(30, 30))).upscale(Picture(pixels))
+    np.testing.assert_array_equal(same.picture.pixels, pixels)
+    assert same.notes == ("a picture has the size already: its pixels are kept",)
+    smaller = Upscaler(weights[2], size=Size(width=30)).upscale(Picture(pixels))
+    expected = imresize(torch.from_numpy(pixels / 255).permute(2, 0, 1), 0.5)
+    expected = expected.clamp(0, 1).mul(255).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(smaller.picture.pixels, expected, atol=0.51)
+    assert "made smaller by bicubic" in smaller.notes[0]
+
+
+def test_the_print_sets_the_density(weights: dict[int, Path], photo: Photo) -> None:
+    picture = Picture(photo(20, 30, 3), density=(2.0, 3.0))
+    size = Size(paper=Paper.parse("30x20mm@127dpi"))
+    result = Upscaler(weights[2], size=size).upscale(picture).picture
+    assert (result.width, result.height, result.density) == (150, 100, (5.0, 5.0))
+
+
+def test_an_upscaler_shows_what_it_is(weights: dict[int, Path]) -> None:
+    assert repr(Upscaler(weights[2])) == "Upscaler('sesr-m3', scale=2, engine='openvino')"
+    assert "size=Size(width=9," in repr(Upscaler(weights[2], size=Size(width=9)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scale": "2"},
+        {"scale": 1e200},
+        {"scale": True},
+        {"scale": 2, "size": Size(width=3)},
+        {"threads": 0},
+        {"threads": "2"},
+    ],
+)
+def test_wrong_settings_are_one_line(wrong: Any, weights: dict[int, Path]) -> None:
+    with pytest.raises(InputError) as refused:
+        Upscaler(weights[2], **wrong)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_fewer_threads_make_the_same_picture(
+    engine: Any, weights: dict[int, Path], photo: Photo
+) -> None:
+    pixels, before = photo(40, 60, 3), torch.get_num_threads()
+    all_cores = Upscaler(weights[2], engine=engine, precision="fp32").upscale_array(pixels)
+    one = Upscaler(weights[2], engine=engine, precision="fp32", threads=1).upscale_array(pixels)
+    np.testing.assert_allclose(one.astype(int), all_cores, atol=1)
+    assert torch.get_num_threads() == before
+
+
+def test_threads_are_what_the_engines_take(
+    weights: dict[int, Path], photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert new_core(1).get_property("CPU", "INFERENCE_NUM_THREADS") == 1
+    told: list[int] = []
+    original = torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (told.append(n), original(n)))
+    before = torch.get_num_threads()
+    Upscaler(weights[2], engine="torch", threads=1).upscale_array(photo(20, 20, 3))
+    assert told == [1, before]
+
+
+def test_a_conversion_is_told(photo: Photo) -> None:
+    told: list[str] = []
+    Upscaler("grla-s", engine="openvino", progress=lambda _, __, what: told.append(what))
+    assert told == ["converting grla-s, once"]
+
+
+def test_a_picture_may_be_given_in_many_ways(
+    weights: dict[int, Path], tmp_path: Path, photo: Photo
+) -> None:
+    pixels = photo(12, 15, 3)
+    path = tmp_path / "a.png"
+    write_picture(Picture(pixels), path)
+    content = path.read_bytes()
+    expected = vernier.upscale(path, model=weights[2]).picture.pixels
+    with path.open("rb") as file:
+        for source in (content, bytearray(content), BytesIO(content), file, str(path), pixels):
+            result = vernier.upscale(source, model=weights[2]).picture.pixels
+            np.testing.assert_array_equal(result, expected)
+    for image in (Image.open(path), Image.fromarray(pixels)):
+        result = vernier.upscale(image, model=weights[2]).picture.pixels
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
+def test_pictures_of_pillow_in_every_mode(mode: str, photo: Photo) -> None:
+    image = Image.fromarray(photo(12, 15, 3))
+    if mode == "I;16":
+        image = Image.fromarray(photo(12, 15, 1, np.uint16)[..., 0])
+    elif mode != "RGB":
+        image = image.convert(mode)
+    picture = picture_of(image)
+    assert (picture.width, picture.height) == (15, 12)
+    if mode in ("L", "LA", "RGBA", "I;16"):
+        np.testing.assert_array_equal(picture.pixels.squeeze(), np.asarray(image))
+
+
+def test_a_picture_of_pillow_keeps_its_profile_and_is_turned(photo: Photo) -> None:
+    image = Image.fromarray(photo(12, 15, 3))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    held = BytesIO()
+    image.save(held, "PNG", exif=exif, icc_profile=SRGB)
+    picture = picture_of(Image.open(BytesIO(held.getvalue())))
+    assert (picture.width, picture.height) == (12, 15)
+    assert picture.icc_profile == SRGB
+
+
+@pytest.mark.parametrize("wrong", [3, None, [1], {"a": 1}, np.zeros((3, 3), complex), "text" * 99])
+def test_what_is_no_picture_is_one_line(wrong: Any, weights: dict[int, Path]) -> None:
+    with pytest.raises(InputError) as refused:
+        vernier.upscale(wrong, model=weights[2])
+    assert "\n" not in str(refused.value)

@@ -19,21 +19,30 @@ from vernier.io.files import shown
 from vernier.progress import Progress
 
 __all__ = [
+    "AtLeastOption",
     "AxesOption",
     "DeviceOption",
     "Engine",
     "EngineOption",
     "GuidePeakOption",
+    "HeightOption",
     "KeyOption",
+    "LongestOption",
     "ModelsOption",
     "OptionalDeviceOption",
+    "PaperOption",
     "PeakOption",
     "Precision",
     "PrecisionOption",
     "ReportFormat",
+    "ScaleOption",
+    "ShortestOption",
+    "ThreadsOption",
     "TileOption",
     "WavelengthsOption",
+    "WidthOption",
     "command_with_lists",
+    "parse_scale",
     "parse_tile",
     "parse_wavelengths",
     "print_error",
@@ -106,6 +115,9 @@ PrecisionOption = Annotated[
 TileOption = Annotated[
     str, typer.Option("--tile", "-t", help="Pixels a side, 0 for none, or auto: by memory.")
 ]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Of the CPU; default: all cores.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ..., mps.")]
 OptionalDeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ..., mps; default: cpu.")
@@ -129,6 +141,44 @@ def command_with_lists(*options: str) -> type[TyperCommand]:
             return super().parse_args(ctx, spread)
 
     return WithLists
+
+
+def parse_scale(text: str) -> float:
+    """The words of --scale: 2, 1.5, 2x, x2 or 200%.
+
+    Raises:
+        ValueError: they are no number. Which numbers can be used, the library knows.
+    """
+    word = text.strip().lower()
+    if word.endswith("%"):
+        return float(word[:-1]) / 100
+    return float(word.removesuffix("x") if word.endswith("x") else word.removeprefix("x"))
+
+
+# How large a picture should become.
+ScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--scale",
+        "-s",
+        parser=parse_scale,
+        metavar="FACTOR",
+        help="Any number above 1 (2, 2x, 200%); default: 2, or the file's own.",
+    ),
+]
+_Side = int | None
+WidthOption = Annotated[_Side, typer.Option("--width", help="To reach, in pixels.")]
+HeightOption = Annotated[_Side, typer.Option("--height", help="To reach, in pixels.")]
+LongestOption = Annotated[_Side, typer.Option("--longest", help="Longer side to reach.")]
+ShortestOption = Annotated[_Side, typer.Option("--shortest", help="Shorter side to reach.")]
+AtLeastOption = Annotated[
+    str | None,
+    typer.Option("--at-least", metavar="WxH", help="To cover; what does already stays."),
+]
+PaperOption = Annotated[
+    str | None,
+    typer.Option("--print", metavar="SIZE", help="To cover a print, such as 30x20cm@300dpi."),
+]
 
 
 def parse_tile(text: str) -> int | Literal["auto"]:

@@ -8,20 +8,8 @@ from typing import Annotated
 
 import typer
 
+from vernier.cli import options as given
 from vernier.cli.app import app
-from vernier.cli.options import (
-    Engine,
-    EngineOption,
-    OptionalDeviceOption,
-    PictureFormat,
-    Precision,
-    PrecisionOption,
-    TileOption,
-    parse_tile,
-    print_error,
-    progress_bar,
-    show_notes,
-)
 from vernier.errors import InputError
 from vernier.io.files import shown
 from vernier.zoo.registry import DEFAULT_MODEL
@@ -29,32 +17,39 @@ from vernier.zoo.registry import DEFAULT_MODEL
 
 @app.command()
 def upscale(
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="For one picture a file or a folder, else a folder."),
-    ],
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="INPUT...", help="Pictures and folders.")
+        list[Path] | None,
+        typer.Argument(metavar="INPUT...", help="Pictures and folders; - is stdin."),
+    ] = None,
+    # Text, for a path loses the slash that a folder's name ends with.
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="A file, or a folder; - is stdout; default: NAME-x2 beside."
+        ),
     ] = None,
     more_inputs: Annotated[
         list[Path] | None, typer.Option("--input", "-i", help="The same, as an option.")
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-n", help="A model's name or a weight file.")
+        str, typer.Option("--model", "-n", help="A model's name, a weight file or a run's folder.")
     ] = DEFAULT_MODEL,
-    scale: Annotated[
-        float | None,
-        typer.Option("--scale", "-s", help="Any number above 1; default: 2, or the file's own."),
-    ] = None,
-    tile: TileOption = "auto",
+    scale: given.ScaleOption = None,
+    width: given.WidthOption = None,
+    height: given.HeightOption = None,
+    longest: given.LongestOption = None,
+    shortest: given.ShortestOption = None,
+    at_least: given.AtLeastOption = None,
+    paper: given.PaperOption = None,
+    tile: given.TileOption = "auto",
     exact_tiles: Annotated[
         bool,
         typer.Option(
             "--exact-tiles", help="GRLA: tiles add up to the whole picture's result (torch)."
         ),
     ] = False,
-    engine: EngineOption = Engine.AUTO,
-    precision: PrecisionOption = Precision.AUTO,
+    engine: given.EngineOption = given.Engine.AUTO,
+    precision: given.PrecisionOption = given.Precision.AUTO,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average eight flips and turns; 8 times slower.")
     ] = False,
@@ -65,7 +60,7 @@ def upscale(
         bool, typer.Option("--skip-existing", help="Leave out what is already there.")
     ] = False,
     as_format: Annotated[
-        PictureFormat | None,
+        given.PictureFormat | None,
         typer.Option("--format", help="Of files in a folder; default: as the input."),
     ] = None,
     keep_dates: Annotated[
@@ -75,16 +70,17 @@ def upscale(
     max_pixels: Annotated[
         int | None, typer.Option("--max-pixels", help="Refuse pictures that are larger.")
     ] = None,
-    device: OptionalDeviceOption = None,
+    device: given.OptionalDeviceOption = None,
+    threads: given.ThreadsOption = None,
 ) -> None:
     """Make pictures larger; depth, transparency, profile and metadata are kept."""
     from vernier.io import DEFAULT_MAX_PIXELS
-    from vernier.upscaling import upscale_files
+    from vernier.upscaling import Size, upscale_files
 
     start = time.perf_counter()
     if max_pixels is not None and max_pixels < 1:
         raise InputError(f"--max-pixels must be a number of pixels, at least 1, not {max_pixels}")
-    with progress_bar("upscale") as progress:
+    with given.progress_bar("upscale") as progress:
         done = upscale_files(
             [*(inputs or []), *(more_inputs or [])],
             output,
@@ -95,21 +91,24 @@ def upscale(
             max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
             model=model,
             scale=scale,
+            size=Size.of_words(width, height, longest, shortest, at_least, paper),
             engine=engine.value,
             precision=precision.value,
-            tile=parse_tile(tile),
+            tile=given.parse_tile(tile),
             ensemble=ensemble,
             device=device,
             exact_tiles=exact_tiles,
+            threads=threads,
             keep_dates=keep_dates,
             progress=progress,
         )
     took = time.perf_counter() - start
-    show_notes(done.notes)
+    given.show_notes(done.notes)
     if done.is_single and done.errors:
         raise done.errors[0]
-    typer.echo(shown(f"{done}, {took:.2f} s" if done.outcomes else done))
+    told = shown(f"{done}, {took:.2f} s" if done.outcomes else done)
+    typer.echo(told, err=done.is_on_stdout)
     for error in done.errors:
-        print_error(error)
+        given.print_error(error)
     if done.errors:
         raise typer.Exit(2)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vernier.errors import InputError
 from vernier.zoo.networks import Network
 
-__all__ = ["Engine", "EngineName", "Precision", "choose_engine", "create_engine"]
+__all__ = ["Engine", "EngineName", "Precision", "check_threads", "choose_engine", "create_engine"]
 
 EngineName = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -66,7 +66,11 @@ class Engine(Protocol):
 
 
 def create_engine(
-    network: Network, engine: EngineName, precision: Precision, device: str | None
+    network: Network,
+    engine: EngineName,
+    precision: Precision,
+    device: str | None,
+    threads: int | None = None,
 ) -> Engine:
     """The engine by name; "auto" is OpenVINO on the CPU, torch on any other device.
 
@@ -76,10 +80,12 @@ def create_engine(
         precision: of the network; "auto" is fp32, for maps are as exact as float32.
         device: a torch device; None is the CPU, or, for a picture's network that needs torch
             anyway, a CUDA device if there is one.
+        threads: that compute on the CPU; None leaves it to the engine, which takes all cores.
 
     Raises:
         InputError: unknown engine, precision or device, or they do not go together.
     """
+    check_threads(threads)
     kind, device = choose_engine(network, engine, precision, device)
     precision = "bf16" if precision == "bf16" else "fp32"
     if kind == "openvino":
@@ -87,13 +93,13 @@ def create_engine(
         from vernier.engines.openvino.engine import OpenVINOEngine
 
         try:
-            return OpenVINOEngine(network, precision)
+            return OpenVINOEngine(network, precision, threads)
         except ConversionError:
             if engine == "openvino":
                 raise
     from vernier.engines.pytorch import TorchEngine
 
-    return TorchEngine(network, precision, device)
+    return TorchEngine(network, precision, device, threads)
 
 
 def choose_engine(
@@ -121,6 +127,18 @@ def choose_engine(
     if engine == "openvino" or (engine == "auto" and on_cpu and find_spec("openvino")):
         return "openvino", "cpu"
     return "torch", device or "cpu"
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse what is no number of threads.
+
+    Raises:
+        InputError: it is no whole number, or below 1.
+    """
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads must be a whole number from 1, not {threads!r}")
 
 
 def _needs_torch(network: Network) -> bool:

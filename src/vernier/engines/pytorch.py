@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -16,6 +19,9 @@ from vernier.zoo.networks import Network
 
 __all__ = ["TorchEngine"]
 
+# Engines with a number of their own take turns.
+_NUMBER = Lock()
+
 
 class TorchEngine:
     """Eager torch, for pictures channels last, float32 unless bf16 is asked for.
@@ -26,6 +32,7 @@ class TorchEngine:
         network: what to execute.
         precision: "bf16" runs the module under autocast.
         device: any torch device.
+        threads: that compute on the CPU; None leaves torch's own number.
 
     Raises:
         InputError: see `vernier.devices.find_device`.
@@ -33,12 +40,17 @@ class TorchEngine:
     """
 
     def __init__(
-        self, network: Network, precision: Literal["fp32", "bf16"] = "fp32", device: str = "cpu"
+        self,
+        network: Network,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        device: str = "cpu",
+        threads: int | None = None,
     ) -> None:
         self._target = find_device(device)
         self.device = device
         self.name = "torch" if device == "cpu" else f"torch {device}"
         self.precision = precision
+        self._threads = threads
         self.facts = network.facts
         self._channels_last = network.facts.colour != "cube"
         with memory_errors():
@@ -76,6 +88,7 @@ class TorchEngine:
         """
         with (
             memory_errors(),
+            _threads(self._threads),
             torch.autocast(self._target.type, torch.bfloat16, enabled=self.precision == "bf16"),
         ):
             if self._channels_last:
@@ -85,7 +98,22 @@ class TorchEngine:
 
     def _unfolded_bytes(self) -> float:
         """What oneDNN may take, with several threads, to turn a layer into a matrix product."""
-        if self._target.type != "cpu" or torch.get_num_threads() == 1:
+        if self._target.type != "cpu" or (self._threads or torch.get_num_threads()) == 1:
             return 0.0
         layers = (m for m in self._module.modules() if isinstance(m, nn.Conv2d))
         return 4.0 * max((layer.weight[0].numel() for layer in layers), default=0)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads; it knows the number for the whole process only."""
+    if number is None:
+        yield
+        return
+    with _NUMBER:
+        before = torch.get_num_threads()
+        torch.set_num_threads(number)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

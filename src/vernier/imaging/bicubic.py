@@ -55,21 +55,25 @@ def to_pixels(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def resize_pixels(
-    pixels: NDArray[Any], factor: float, size: tuple[int, int], dtype: np.dtype[Any]
+    pixels: NDArray[Any],
+    factor: float | tuple[float, float],
+    size: tuple[int, int],
+    dtype: np.dtype[Any],
 ) -> NDArray[Any]:
     """Resize as MATLAB's ``imresize`` (bicubic, antialiased), rounding once at the end.
 
     Args:
         pixels: (H, W, C), uint8, uint16 or float32 in [0, 1].
-        factor: > 0, for both dimensions.
-        size: (H_out, W_out), ``ceil(length * factor)``.
+        factor: > 0, for both dimensions, or one for each (vertical, horizontal).
+        size: (H_out, W_out), of one factor ``ceil(length * factor)``.
         dtype: of the result; values keep their meaning between black and the peak.
 
     Returns:
         (H_out, W_out, C).
     """
-    rows, row_weights = taps(pixels.shape[0], size[0], factor)
-    columns, column_weights = taps(pixels.shape[1], size[1], factor)
+    vertical, horizontal = factor if isinstance(factor, tuple) else (factor, factor)
+    rows, row_weights = taps(pixels.shape[0], size[0], vertical)
+    columns, column_weights = taps(pixels.shape[1], size[1], horizontal)
     result = np.empty((*size, pixels.shape[2]), dtype)
     # Blocks of rows bound the memory: the float intermediate never holds the whole picture.
     for start in range(0, size[0], _ROWS_AT_ONCE):

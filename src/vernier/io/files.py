@@ -7,15 +7,18 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from vernier.errors import InputError
 
 __all__ = [
+    "Listing",
     "check_folder",
     "check_target",
     "is_hidden",
+    "list_folder",
     "make_folder",
     "new_folders",
     "protect",
@@ -306,15 +309,70 @@ def is_hidden(path: Path) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What was found in a folder.
+
+    Attributes:
+        files: visible ones, sorted; links to files too.
+        folders: visible ones that were not gone into.
+        broken: links that lead nowhere, or to themselves.
+    """
+
+    files: list[Path]
+    folders: list[Path]
+    broken: list[Path]
+
+
+def list_folder(folder: Path, *, recursive: bool = False, follow_links: bool = False) -> Listing:
+    """The files of a folder, without hidden ones and those in hidden folders.
+
+    Args:
+        recursive: go into folders' folders.
+        follow_links: also into those that links lead to, each folder once, however many lead there.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    check_folder(folder)
+    found = Listing([], [], [])
+    linked: list[Path] = []
+    # The folders themselves come first, so that none is taken for what a link leads to.
+    entered: set[str] = set()
+    try:
+        waiting = [folder]
+        while waiting or linked:
+            inside = waiting.pop() if waiting else linked.pop(0)
+            if (real := os.path.realpath(inside)) in entered:
+                continue
+            entered.add(real)
+            for each in sorted(inside.iterdir()):
+                if each.name.startswith("."):
+                    continue
+                if not os.path.isdir(each):  # noqa: PTH112 - pathlib raises at links in a circle
+                    kind = found.files if os.path.isfile(each) else None  # noqa: PTH113
+                    if each.is_symlink() and not os.path.exists(each):  # noqa: PTH110
+                        kind = found.broken
+                    if kind is not None:
+                        kind.append(each)
+                elif not recursive:
+                    found.folders.append(each)
+                elif not each.is_symlink():
+                    waiting.append(each)
+                elif follow_links:
+                    linked.append(each)
+                else:
+                    found.folders.append(each)
+    except OSError as error:
+        raise InputError(f"{shown(folder)}: cannot be read ({reason_of(error)})") from None
+    found.files.sort()
+    return found
+
+
 def visible_files(folder: Path, *, recursive: bool = False) -> list[Path]:
     """The files of a folder, sorted, without hidden ones, those in hidden folders, and folders.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
     """
-    check_folder(folder)
-    try:
-        found = folder.rglob("*") if recursive else folder.iterdir()
-        return sorted(p for p in found if not is_hidden(p.relative_to(folder)) and p.is_file())
-    except OSError as error:
-        raise InputError(f"{shown(folder)}: cannot be read ({reason_of(error)})") from None
+    return list_folder(folder, recursive=recursive).files

@@ -71,7 +71,7 @@ def put_gaps_back(
     result: NDArray[Any],
     pixels: NDArray[Any],
     gaps: NDArray[np.bool_],
-    scale: float,
+    scale: float | tuple[float, float],
     *,
     no_data: float | None = None,
 ) -> NDArray[Any]:
@@ -83,12 +83,13 @@ def put_gaps_back(
         result: (H', W', C).
         pixels: (H, W, C), as they were before the gaps were filled.
         gaps: (H, W, C).
-        scale: pixels of the result per pixel.
+        scale: pixels of the result per pixel, vertical and horizontal where they may differ.
         no_data: as in `find_gaps`.
     """
+    factors = scale if isinstance(scale, tuple) else (scale, scale)
     rows, columns = (
-        np.minimum(((np.arange(larger) + 0.5) / scale).astype(np.intp), length - 1)
-        for larger, length in zip(result.shape[:2], pixels.shape[:2])
+        np.minimum(((np.arange(larger) + 0.5) / factor).astype(np.intp), length - 1)
+        for larger, length, factor in zip(result.shape[:2], pixels.shape[:2], factors)
     )
     for row, source in enumerate(rows):
         nearest = gaps[source, columns]

@@ -29,7 +29,9 @@ class Highlights:
     pixels: NDArray[np.float32]
     most: np.float32
 
-    def enlarged(self, scale: float, size: tuple[int, int]) -> NDArray[np.float32]:
+    def enlarged(
+        self, scale: float | tuple[float, float], size: tuple[int, int]
+    ) -> NDArray[np.float32]:
         """By bicubic, within what there was: neither short of the end nor beyond the farthest."""
         share = resize_pixels(self.pixels, scale, size, np.dtype(np.float32))
         return share * self.most

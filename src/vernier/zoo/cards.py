@@ -194,10 +194,20 @@ def shipped_weights(name: str, scale: int | None = None) -> Path:
 def weight_file(name_or_path: str | Path) -> Path:
     """The weight file that a user means with something that is no model's name.
 
+    Of the folder of a training run it is the weights that the run has ended with.
+
     Raises:
         InputError: there is no such file.
     """
     path = Path(name_or_path)
+    if path.is_dir():
+        path /= "weights.safetensors"
+        if not path.is_file():
+            raise InputError(
+                f"{name_or_path}: this folder holds no weights.safetensors, which a training run "
+                "writes when it ends; name a weight file"
+            )
+        return path
     if not path.is_file():
         if path.suffix.lower() in _SUFFIXES:
             raise InputError(f"{name_or_path}: no such file")

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
-from pathlib import Path
 
 from vernier.devices import find_device
 from vernier.errors import InputError
 from vernier.models.layers import Model
 from vernier.zoo import available_scales, list_models, load_model
-from vernier.zoo.own import file_of
+from vernier.zoo.own import table_name
 
 __all__ = ["load_contestants", "numbered", "table_name"]
-
-
-def table_name(source: str | Path) -> str:
-    """The name that a table or a figure shows for a registry name or a weight file.
-
-    A file is called by its name without the suffix; every training run calls its weights
-    "weights", so those are called by the folder of the run.
-    """
-    path = file_of(source)
-    if path is None:
-        return str(source)
-    return path.absolute().parent.name if path.stem == "weights" else path.stem
 
 
 def numbered(name: str, taken: Collection[str]) -> str:

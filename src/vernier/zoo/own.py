@@ -32,6 +32,7 @@ __all__ = [
     "named_by_file",
     "own_class",
     "parse_own",
+    "table_name",
     "with_file",
 ]
 
@@ -66,6 +67,20 @@ def file_of(source: str | Path) -> Path | None:
     if own is not None:
         return own.file
     return None if source in list_models() else Path(source)
+
+
+def table_name(source: str | Path) -> str:
+    """The name that a table or a figure shows for a registry name or a weight file.
+
+    A file is called by its name without the suffix; every training run calls its weights
+    "weights", so those are called by the folder of the run, as the run itself is.
+    """
+    path = file_of(source)
+    if path is None:
+        return str(source)
+    if path.is_dir():
+        return path.absolute().name
+    return path.absolute().parent.name if path.stem == "weights" else path.stem
 
 
 def with_file(name: str, file: Path) -> str:

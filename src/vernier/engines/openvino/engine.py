@@ -18,7 +18,15 @@ from vernier.engines.openvino.execution import activation_bytes, compile_network
 from vernier.engines.openvino.sesr import sesr_graph
 from vernier.zoo.networks import Network
 
-__all__ = ["OpenVINOEngine", "computes_bf16"]
+__all__ = ["OpenVINOEngine", "computes_bf16", "new_core"]
+
+
+def new_core(threads: int | None = None) -> ov.Core:
+    """OpenVINO's core, whose networks are computed by so many threads; None = all cores."""
+    core = ov.Core()
+    if threads is not None:
+        core.set_property("CPU", {"INFERENCE_NUM_THREADS": threads})
+    return core
 
 
 def computes_bf16(core: ov.Core) -> bool:
@@ -36,6 +44,7 @@ class OpenVINOEngine:
     Args:
         network: what to execute.
         precision: "bf16" computes the layers before the reconstruction in bfloat16.
+        threads: that compute; None = as many as there are cores.
 
     Raises:
         ConversionError: the network cannot be converted.
@@ -45,10 +54,15 @@ class OpenVINOEngine:
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, network: Network, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    def __init__(
+        self,
+        network: Network,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        threads: int | None = None,
+    ) -> None:
         self.precision = precision
         self.facts = facts = network.facts
-        self._core = ov.Core()
+        self._core = new_core(threads)
         self._arrays = network.arrays
         self._converted: Converted | None = None
         features = network.activation_bytes()

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vernier.engines import EngineName, Precision, choose_engine, create_engine
+from vernier.engines import EngineName, Precision, check_threads, choose_engine, create_engine
 from vernier.zoo.networks import Network
 
 __all__ = ["PixelEngine", "create_pixel_engine"]
@@ -53,7 +53,11 @@ class PixelEngine(Protocol):
 
 
 def create_pixel_engine(
-    network: Network, engine: EngineName, precision: Precision, device: str | None
+    network: Network,
+    engine: EngineName,
+    precision: Precision,
+    device: str | None,
+    threads: int | None = None,
 ) -> PixelEngine:
     """The engine for pictures; the arguments are those of `vernier.engines.create_engine`.
 
@@ -64,12 +68,13 @@ def create_pixel_engine(
     Raises:
         InputError: as `vernier.engines.create_engine`.
     """
+    check_threads(threads)
     kind, _ = choose_engine(network, engine, precision, device)
     if kind == "openvino" and network.arrays is not None:
         from vernier.upscaling.pixels.openvino import FusedSESR
 
-        return FusedSESR(network, precision)
-    made = create_engine(network, engine, precision, device)
+        return FusedSESR(network, precision, threads)
+    made = create_engine(network, engine, precision, device, threads)
     if made.name == "openvino":
         import openvino as ov
 
@@ -80,7 +85,7 @@ def create_pixel_engine(
         for_bytes = None
         if precision == "auto" and network.facts.is_harmless("bf16") and computes_bf16(ov.Core()):
             for_bytes = made.in_precision("bf16")
-        return BesidePixelGraph(network.facts, made, for_bytes)
+        return BesidePixelGraph(network.facts, made, for_bytes, threads)
     from vernier.engines.pytorch import TorchEngine
     from vernier.upscaling.pixels.pytorch import TorchPixels
 

@@ -19,7 +19,7 @@ from openvino import opset13 as op
 
 from vernier.devices import memory_errors
 from vernier.engines import Engine, Precision
-from vernier.engines.openvino.engine import computes_bf16
+from vernier.engines.openvino.engine import computes_bf16, new_core
 from vernier.engines.openvino.sesr import Body, convolve, sesr_body
 from vernier.imaging.bicubic import peak_value
 from vernier.upscaling.pixels.compose import CARRY_RADIUS, composition
@@ -43,16 +43,17 @@ class FusedSESR:
         precision: "bf16" computes the convolutions between the first and the long residual in
             bfloat16 and sums in float32; "auto" does so for 8-bit pictures on CPUs with bfloat16
             instructions, if the network's loss was measured (below 0.01 dB).
+        threads: that compute; None = as many as there are cores.
     """
 
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, network: Network, precision: Precision) -> None:
+    def __init__(self, network: Network, precision: Precision, threads: int | None = None) -> None:
         assert network.arrays is not None
         self._arrays, self._facts, self._precision = network.arrays, network.facts, precision
         self._features = network.activation_bytes()
-        self._core = ov.Core()
+        self._core = new_core(threads)
         self._native_bf16 = computes_bf16(self._core)
         self._graphs = _PixelGraphs(self._core, self._graph)
 
@@ -82,14 +83,21 @@ class BesidePixelGraph:
         facts: of the network.
         engine: what runs it.
         for_bytes: what runs it for 8-bit pictures; None = ``engine`` does.
+        threads: that compute the pixel arithmetic; None = as many as there are cores.
     """
 
     device = "cpu"
 
-    def __init__(self, facts: Facts, engine: Engine, for_bytes: Engine | None = None) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        engine: Engine,
+        for_bytes: Engine | None = None,
+        threads: int | None = None,
+    ) -> None:
         self.name = engine.name
         self._facts, self._engine, self._for_bytes = facts, engine, for_bytes or engine
-        self._graphs = _PixelGraphs(ov.Core(), lambda key: _pixel_graph(None, facts, *key))
+        self._graphs = _PixelGraphs(new_core(threads), lambda key: _pixel_graph(None, facts, *key))
 
     def precision(self, dtype: np.dtype[Any]) -> Literal["fp32", "bf16"]:
         return self._engine_for(dtype).precision
