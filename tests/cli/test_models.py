@@ -13,7 +13,8 @@ from support.command import Ran
 from vernier.zoo import cards, overview
 from vernier.zoo.cards import Card
 from vernier.zoo.checkpoints import new_card, save_weights
-from vernier.zoo.registry import create_model, list_models
+from vernier.zoo.creation import create_model
+from vernier.zoo.registry import list_models
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from vernier.models.grla_seq import FeedForward, GRLASeq, LinearSubBlock
 from vernier.models.layers import SRModel
 from vernier.models.linear_attention import elementwise_attention
 from vernier.zoo.checkpoints import load_model, new_card, save_weights
+from vernier.zoo.creation import create_model
 from vernier.zoo.official import official_state, recognise
-from vernier.zoo.registry import create_model
 
 SMALL = {"num_features": 6, "num_blocks": 2, "num_heads": 2, "window_size": 4}
 KINDS = [

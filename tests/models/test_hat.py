@@ -19,8 +19,8 @@ from vernier.models import hat
 from vernier.models.hat import HAB, HAT, OCAB, relative_position_index
 from vernier.models.layers import pad_to_multiple
 from vernier.zoo.complexity import complexity
+from vernier.zoo.creation import create_model
 from vernier.zoo.official.hat import official_state
-from vernier.zoo.registry import create_model
 
 CONFIGS = ("a_x4_w8", "b_x2_w4_gray", "c_x3_w8", "d_x1_w8_odd")
 MANIFESTS = [(name, f"x{scale}") for name in ("HAT-S", "HAT", "HAT-L") for scale in (2, 3, 4)]

@@ -21,7 +21,8 @@ from vernier.models.kernel_attention import (
 )
 from vernier.models.psrt import PSRT
 from vernier.zoo.checkpoints import load_model, new_card, save_weights
-from vernier.zoo.registry import create_model, get_entry
+from vernier.zoo.creation import create_model
+from vernier.zoo.registry import get_entry
 
 # As published, in the sound form, and fused.
 PARAMETERS = {

@@ -15,8 +15,9 @@ from vernier.errors import InputError
 from vernier.models.layers import upsample_bicubic
 from vernier.models.psrt import PSRT, BlockOrder, WindowAttention, win_shuffle
 from vernier.zoo.checkpoints import load_model
+from vernier.zoo.creation import create_model
 from vernier.zoo.official.psrt import import_official, is_official
-from vernier.zoo.registry import create_model, get_entry
+from vernier.zoo.registry import get_entry
 
 # Of the largest output; float32 against a float64 reference stored as float32. Measured: 1.7e-6.
 TOLERANCE = 5e-6

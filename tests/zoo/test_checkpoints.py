@@ -24,7 +24,8 @@ from vernier.zoo.cards import (
     weights_path,
 )
 from vernier.zoo.checkpoints import load_model, new_card, save_weights
-from vernier.zoo.registry import create_model, get_entry, list_models
+from vernier.zoo.creation import create_model
+from vernier.zoo.registry import get_entry, list_models
 
 SHIPPED = [(name, scale) for name in list_models() for scale in available_scales(name)]
 

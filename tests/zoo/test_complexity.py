@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vernier.zoo.complexity import complexity, summary
-from vernier.zoo.registry import create_model
+from vernier.zoo.creation import create_model
 
 # name, scale, kernel parameters, MACs for a 1280x720 output, slopes, expanded total with biases
 TABLE = [

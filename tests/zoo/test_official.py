@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from vernier.errors import InputError
 from vernier.models.hat import HAT
 from vernier.zoo.checkpoints import load_model, new_card, save_weights
+from vernier.zoo.creation import create_model
 from vernier.zoo.networks import networks_of
 from vernier.zoo.official import official_state as published_state
 from vernier.zoo.official import recognise
 from vernier.zoo.official.hat import official_state, ratio_of
-from vernier.zoo.registry import create_model, get_entry
+from vernier.zoo.registry import get_entry
 
 MANIFESTS = [(name, scale) for name in ("HAT-S", "HAT", "HAT-L") for scale in (2, 3, 4)]
 State = dict[str, Tensor]

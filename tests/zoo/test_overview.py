@@ -11,8 +11,9 @@ from vernier.errors import InputError
 from vernier.zoo import cards, overview
 from vernier.zoo.cards import Card
 from vernier.zoo.checkpoints import new_card, save_weights
+from vernier.zoo.creation import create_model
 from vernier.zoo.overview import overviews
-from vernier.zoo.registry import create_model, list_models
+from vernier.zoo.registry import list_models
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from vernier.errors import InputError
-from vernier.zoo.registry import create_model, family_entry, get_entry, list_models
+from vernier.zoo.creation import create_model
+from vernier.zoo.registry import family_entry, get_entry, list_models
 
 
 def test_names() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vernier.zoo.cards import Card, available_scales, load_card, read_weights, weights_path
     from vernier.zoo.checkpoints import fuses_cubes, load_model, new_card, peek, save_weights
+    from vernier.zoo.creation import create_model
     from vernier.zoo.facts import Facts
     from vernier.zoo.networks import Network, find_network, networks_of
-    from vernier.zoo.registry import ModelEntry, create_model, facts_of, get_entry, list_models
+    from vernier.zoo.registry import ModelEntry, facts_of, get_entry, list_models
 
 _HOMES = {
     "Card": "cards",
@@ -18,7 +19,7 @@ _HOMES = {
     "ModelEntry": "registry",
     "Network": "networks",
     "available_scales": "cards",
-    "create_model": "registry",
+    "create_model": "creation",
     "facts_of": "registry",
     "find_network": "networks",
     "fuses_cubes": "checkpoints",

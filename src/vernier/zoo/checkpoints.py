@@ -31,13 +31,13 @@ from vernier.zoo.cards import (
     weight_file,
 )
 from vernier.zoo.containers import readings, tensors_in
+from vernier.zoo.creation import create_model
 from vernier.zoo.official import Recognised, UnknownNetworkError, recognise
 from vernier.zoo.official.sesr import import_official
 from vernier.zoo.own import OwnName, build_own, named_by_file, own_class, parse_own
 from vernier.zoo.registry import (
     architecture_of,
     build,
-    create_model,
     families,
     family_entry,
     get_entry,

@@ -16,8 +16,9 @@ from vernier.models.layers import Model
 from vernier.zoo.cards import Card, available_scales, load_card, weights_path
 from vernier.zoo.checkpoints import load_model
 from vernier.zoo.complexity import complexity
+from vernier.zoo.creation import create_model
 from vernier.zoo.own import parse_own
-from vernier.zoo.registry import create_model, get_entry, list_models
+from vernier.zoo.registry import get_entry, list_models
 
 __all__ = ["FOOTNOTES", "OUTPUT_SIZE", "Overview", "describe", "overviews", "table", "to_json"]
 

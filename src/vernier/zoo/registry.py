@@ -26,7 +26,6 @@ __all__ = [
     "ModelEntry",
     "architecture_of",
     "build",
-    "create_model",
     "facts_of",
     "facts_with",
     "families",
@@ -394,37 +393,6 @@ def _path_of(kind: type) -> str:
         spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
         module = spec.name if spec else Path(file).stem if file else module
     return f"{module}:{kind.__qualname__}"
-
-
-def create_model(name: str, *, scale: int, **overrides: Any) -> Model:
-    """An untrained model.
-
-    Args:
-        name: one of `list_models`, or ``package.module:Class``, somebody's own network.
-        scale: one of the entry's scales.
-        overrides: constructor arguments that replace the variant's own.
-
-    Raises:
-        InputError: unknown name, scale or argument, or a value the constructor refuses; of one's
-            own network see `vernier.zoo.own`.
-
-    Example:
-        >>> model = create_model("sesr-m3", scale=2, num_features=8)
-        >>> model.scale, model.colour
-        (2, 'luma')
-    """
-    # It needs what stands here.
-    from vernier.zoo import own
-
-    if (named := own.parse_own(name)) is not None:
-        if named.file is not None:
-            raise InputError(f"{name}: an untrained network has no weight file; leave @ out")
-        return own.build_own(named.network, scale, overrides)
-    entry = get_entry(name)
-    if scale not in entry.scales:
-        offered = ", ".join(map(str, entry.scales))
-        raise InputError(f"{name} has no scale {scale}; it is offered for {offered}")
-    return build(entry.constructor(), scale, {**entry.config, **overrides}, entry.family)
 
 
 def build(constructor: type[Model], scale: int, config: Mapping[str, Any], name: str) -> Model:
