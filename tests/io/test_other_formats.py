@@ -236,3 +236,13 @@ def test_a_gif_in_the_hand_is_not_a_targa() -> None:
     for content in (b"hello", b"\0\0\2" + bytes(30), io.BytesIO(b"x" * 40).getvalue()):
         with pytest.raises(PictureError, match="is no PNG"):
             read_picture(content)
+
+
+def test_a_damaged_open_exr_is_refused_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("OpenEXR")
+    ramp = np.linspace(0, 1, 64 * 64 * 3, dtype=np.float32).reshape(64, 64, 3)
+    content = encode_picture(Picture(ramp), ".exr")
+    for broken in (content[:-200] + bytes(100) + content[-100:], content[: len(content) // 2]):
+        with pytest.raises(PictureError, match="EXR file is damaged"):
+            read_picture(broken)
+    assert capfd.readouterr() == ("", "")

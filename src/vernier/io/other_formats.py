@@ -7,8 +7,11 @@ ISO/IEC 18181-1, section D.2, for JPEG XL's.
 from __future__ import annotations
 
 import io
+import os
 import re
+import struct
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +35,9 @@ _EXR_CHANNELS = {("Y",): 1, ("A", "Y"): 2, ("B", "G", "R"): 3, ("A", "B", "G", "
 _TARGA_TYPES, _TARGA_DEPTHS = frozenset({1, 2, 3, 9, 10, 11}), frozenset({1, 8, 15, 16, 24, 32})
 _TARGA_END = b"TRUEVISION-XFILE.\0"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
+_EXR_LOCK = threading.Lock()
 
 
 class OtherError(ValueError):
@@ -283,8 +289,8 @@ def _open_jpeg_2000(file: Path | bytes) -> OtherImage:
     if at < 0 or len(data) < at + 60:
         raise OtherError("its header is missing")
     codecs = optional_module("imagecodecs")
-    sizes = np.frombuffer(data, ">u4", 4, at + _J2K_SIZE + 4)
-    width, height = int(sizes[0] - sizes[2]), int(sizes[1] - sizes[3])
+    sizes = struct.unpack_from(">4I", data, at + _J2K_SIZE + 4)
+    width, height = sizes[0] - sizes[2], sizes[1] - sizes[3]
     bands = int.from_bytes(data[at + 40 : at + 42], "big")
     parts = data[at + 42 : at + 42 + 3 * bands]
     depth = parts[0] + 1
@@ -393,6 +399,32 @@ def _on_disk(file: Path | bytes) -> Iterator[str]:
         yield str(path)
 
 
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What OpenEXR says on the terminal, for it gives pixels of damaged files all the same.
+
+    What others write meanwhile goes to the terminal a little later.
+    """
+    found: list[str] = []
+    with _EXR_LOCK, tempfile.TemporaryFile() as file:
+        kept = [(number, os.dup(number)) for number in (1, 2)]
+        for number, _ in kept:
+            os.dup2(file.fileno(), number)
+        try:
+            yield found
+        finally:
+            for number, copy in kept:
+                os.dup2(copy, number)
+                os.close(copy)
+            file.seek(0)
+            for line in file.read().splitlines(keepends=True):
+                told = line.decode(errors="replace").strip()
+                if "EXR_ERR" in told or "xception raised reading" in told:
+                    found.append(told)
+                else:
+                    os.write(2, line)
+
+
 def _open_exr(file: Path | bytes) -> OtherImage:
     library = optional_module("OpenEXR")
     with _on_disk(file) as path, library.File(path, header_only=True) as opened:
@@ -404,10 +436,16 @@ def _open_exr(file: Path | bytes) -> OtherImage:
         raise OtherError(f"has the channels {', '.join(names)[:100]}, and not R, G, B or Y")
 
     def decode() -> NDArray[Any]:
-        with _on_disk(file) as path, library.File(path, separate_channels=True) as opened:
+        order = [name for name in ("Y", "R", "G", "B", "A") if name in names]
+        with (
+            _on_disk(file) as path,
+            _complaints() as complaints,
+            library.File(path, separate_channels=True) as opened,
+        ):
             channels = opened.channels()
-            order = [name for name in ("Y", "R", "G", "B", "A") if name in names]
             pixels = np.stack([np.asarray(channels[n].pixels, np.float32) for n in order], -1)
+        if complaints:
+            raise OtherError(re.sub(r"^.*\(EXR_ERR_\w+\) ", "", complaints[0]))
         if "A" in names:
             alpha = pixels[..., -1:]
             pixels[..., :-1] /= np.where(alpha > 0, alpha, 1)

@@ -7,8 +7,11 @@ cannot decompress, tifffile does where it is installed.
 from __future__ import annotations
 
 import io
+import logging
 import mmap
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +97,18 @@ class TiffImage:
     start: int | None = None
 
 
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """What damaged tags lead to becomes one line."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, KeyError, IndexError, ArithmeticError, struct.error) as error:
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        raise TiffError(f"is damaged, or of a kind that cannot be read ({told})") from None
+
+
 def open_tiff(file: Path | bytes, load: Load) -> TiffImage:
     """The first page of a TIFF file that is no smaller copy of another one.
 
@@ -104,6 +119,11 @@ def open_tiff(file: Path | bytes, load: Load) -> TiffImage:
     pages = _pages_of(file)
     if pages is None or not pages.pages:
         return _plain(load(file))
+    with _damage_told():
+        return _open_page(file, load, pages)
+
+
+def _open_page(file: Path | bytes, load: Load, pages: TiffPages) -> TiffImage:
     if pages.is_raw:
         raise TiffError(RAW_REASON)
     page = pages.pictures[0]
@@ -132,8 +152,11 @@ def open_tiff(file: Path | bytes, load: Load) -> TiffImage:
         raise TiffError(f"has samples of type {kind}; convert them to integers or floats")
 
     def decode() -> NDArray[Any]:
-        pixels = _converted(samples(), page, profile=_blob(header, "icc-profile-data"))
-        return _as_picture_type(pixels)
+        with _damage_told():
+            pixels = _converted(samples(), page, profile=_blob(header, "icc-profile-data"))
+            if pixels.shape != (page.height, page.width, bands):
+                raise TiffError("holds other pixels than its tags say; get a fresh copy")
+            return _as_picture_type(pixels)
 
     return TiffImage(
         header,
@@ -239,6 +262,10 @@ def _opened(
 
 def _by_tifffile(file: Path | bytes, page: TiffPage) -> NDArray[Any]:
     tifffile = optional_module("tifffile")
+    # What it remarks of odd tags goes to Python's log, and not past it to the terminal.
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
     source = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
         with tifffile.TiffFile(source) as opened:
