@@ -63,6 +63,12 @@ def measure_pictures(
         raise InputError(f"crop must be zero or more pixels, got {protocol.crop}")
     scale = _common_scale(candidates) if scale is None else scale
     benchmarks = [find_benchmark(folder, scale) for folder in folders]
+    made = [b.name for b in benchmarks if any(pair.lr_path is None for pair in b.pairs)]
+    if scale == 1 and made:
+        raise InputError(
+            f"a model of scale 1 keeps the size, and of {made[0]} only the originals are there: "
+            "give a benchmark that has the model's inputs too"
+        )
     if (name := repeated(benchmark.name for benchmark in benchmarks)) is not None:
         raise InputError(f"two benchmarks are named {name}; rename a folder or give one")
     read = [

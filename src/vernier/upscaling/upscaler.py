@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -122,7 +122,8 @@ class Upscaler:
     Args:
         model: a registry name, a weight file, or a module with ``scale`` and ``colour``.
         scale: any number above 1, up to a million; None is the model's own (2 where it has
-            several). See `plan_scales` for what happens where there are no weights for it.
+            several). See `plan_scales` for what happens where there are no weights for it. A model
+            of scale 1, which removes noise, keeps the size: it takes no other scale, and no size.
         size: the size to reach, in place of a scale: of each picture as many steps as it needs,
             then bicubic to the very pixel. A picture that is larger is made smaller by bicubic,
             and a note says so.
@@ -188,7 +189,7 @@ class Upscaler:
         own_scale = 2 if 2 in networks else min(networks)
         if scale is None and size is None:
             scale = own_scale
-        self.scale, self.size = _checked_scale(scale), size
+        self.scale, self.size = _checked_scale(scale, networks), size
         if exact_tiles:
             if engine == "openvino" or device not in (None, "cpu"):
                 raise InputError(
@@ -449,7 +450,12 @@ class Upscaler:
         return result, in_parts
 
 
-def _checked_scale(scale: float | None) -> float | None:
+def _checked_scale(scale: float | None, offered: Collection[int]) -> float | None:
+    if scale == 1 and 1 in offered:
+        return scale
+    if max(offered) == 1:
+        told = "a size" if scale is None else f"{scale!r}"
+        raise InputError(f"the model keeps the size of a picture: scale must be 1, not {told}")
     if scale is None:
         return None
     is_number = isinstance(scale, Real) and not isinstance(scale, bool)
@@ -491,11 +497,12 @@ def plan_scales(scale: float, offered: Iterable[int]) -> list[int]:
 
     The network of that scale; else the next larger one (the caller resizes down to size); beyond
     the largest, two whose product it is; else as many as fit, largest first (the caller enlarges
-    the rest of the way).
+    the rest of the way). A network of scale 1 is only for that scale.
     """
     largest_first = sorted(offered, reverse=True)
     if scale in largest_first:
         return [int(scale)]
+    largest_first = [s for s in largest_first if s > 1]
     if above := [s for s in largest_first if s > scale]:
         return [min(above)]
     for s in largest_first:

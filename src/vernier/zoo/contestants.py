@@ -34,7 +34,8 @@ def load_contestants(
         The scale, and the models.
 
     Raises:
-        InputError: no source, one that cannot be loaded, no common scale, or an unusable device.
+        InputError: no source, one that cannot be loaded or keeps the size of a picture, no common
+            scale, or an unusable device.
     """
     if not sources:
         raise InputError("no model given; name at least one with -n, for example -n sesr-m5")
@@ -44,6 +45,10 @@ def load_contestants(
     if scale is None:
         scale = _common_scale(
             {s: {files[s][1].scale} if s in files else set(available_scales(s)) for s in sources}
+        )
+    if scale == 1:
+        raise InputError(
+            f"{sources[0]} keeps the size of a picture (scale 1): it cannot be shown beside bicubic"
         )
     found: dict[str, Model] = {}
     for source in sources:
