@@ -63,10 +63,10 @@ def measure_pictures(
         raise InputError(f"crop must be zero or more pixels, got {protocol.crop}")
     scale = _common_scale(candidates) if scale is None else scale
     benchmarks = [find_benchmark(folder, scale) for folder in folders]
-    made = [b.name for b in benchmarks if any(pair.lr_path is None for pair in b.pairs)]
-    if scale == 1 and made:
+    lacking = [b.name for b in benchmarks if any(pair.lr_path is None for pair in b.pairs)]
+    if scale == 1 and lacking:
         raise InputError(
-            f"a model of scale 1 keeps the size, and of {made[0]} only the originals are there: "
+            f"a model of scale 1 keeps the size, and of {lacking[0]} only the originals are there: "
             "give a benchmark that has the model's inputs too"
         )
     if (name := repeated(benchmark.name for benchmark in benchmarks)) is not None:
