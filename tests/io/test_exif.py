@@ -143,6 +143,15 @@ def test_values_told_of_many_times_do_not_multiply(tags: int, tmp_path: Path) ->
     assert 65535 < len(block) < 300_000
 
 
+def test_a_directory_full_of_short_values_is_packed_at_once() -> None:
+    many = {tag: (3, 1, struct.pack("<H", 7)) for tag in range(65000)}
+    start = time.process_time()
+    table = packed(dict(many), "<", big=False, start=8)
+    assert time.process_time() - start < 2
+    tiff = TiffStructure.parse(b"II*\0\x08\0\0\0" + table)
+    assert len(tiff.entries(tiff.start)[0]) == 65000
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_flipped_bytes_never_escape(seed: int, tmp_path: Path) -> None:
     random = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 
 from vernier.io import Picture, PictureError, encode_picture, losses_in, read_picture, write_picture
+from vernier.io.heif import further_heif_pictures
 from vernier.io.jpeg import read_segments
 from vernier.io.png import read_chunks
 
@@ -378,6 +379,17 @@ def test_pictures_that_are_left_out_are_told(segments: list[tuple[int, bytes]], 
     picture = read_picture(jpeg_with(*segments))
     assert len(picture.notes) == bool(told)
     assert all(told in note and note.endswith("is left out") for note in picture.notes)
+
+
+@pytest.mark.parametrize("name", [b"tmap", b"urn:com:apple:photo:2020:aux:hdrgainmap"])
+def test_a_gain_map_of_avif_is_told(name: bytes) -> None:
+    content = encode_picture(Picture(PIXELS), "avif")
+    # A box that no decoder knows stands for the item, which Pillow cannot write.
+    kind = content.index(b"meta")
+    box = struct.pack(">I4s", 8 + len(name), b"free") + name
+    source = content[: kind - 4] + box + content[kind - 4 :]
+    assert further_heif_pictures(content) is None
+    assert further_heif_pictures(source) == "a gain map (HDR)"
 
 
 XMP_PLACE = b"http://ns.adobe.com/xap/1.0/\0"
