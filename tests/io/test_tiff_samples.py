@@ -359,6 +359,24 @@ def test_the_first_page_that_is_no_preview_is_read(path: Path, photo: Photo) -> 
     assert picture.frames == 2
 
 
+def test_a_picture_beneath_its_preview_is_refused(path: Path, photo: Photo) -> None:
+    full = photo(40, 48, 3)
+    with tifffile.TiffWriter(path) as file:
+        file.write(full[::4, ::4], photometric="rgb", subfiletype=1, subifds=1)
+        file.write(full, photometric="rgb")
+    assert "begins with a small preview" in refusal(path)
+
+
+def test_smaller_copies_beneath_the_picture_are_passed_over(path: Path, photo: Photo) -> None:
+    full = photo(40, 48, 3)
+    with tifffile.TiffWriter(path) as file:
+        file.write(full, photometric="rgb", subifds=1)
+        file.write(full[::2, ::2], photometric="rgb", subfiletype=1)
+    picture = read(path)
+    np.testing.assert_array_equal(picture.pixels, full)
+    assert not picture.notes
+
+
 def test_a_lone_preview_is_read_with_a_note(path: Path, photo: Photo) -> None:
     tifffile.imwrite(path, photo(10, 12, 3), photometric="rgb", subfiletype=1)
     picture = read(path)

@@ -6,15 +6,17 @@ ISO/IEC 18181-1, section D.2, for JPEG XL's.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import re
 import struct
+import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -399,6 +401,15 @@ def _on_disk(file: Path | bytes) -> Iterator[str]:
         yield str(path)
 
 
+def _flush() -> None:
+    """Send what waits in the buffers of Python and C."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).fflush(None)
+
+
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
     """What OpenEXR says on the terminal, for it gives pixels of damaged files all the same.
@@ -407,17 +418,22 @@ def _complaints() -> Iterator[list[str]]:
     """
     found: list[str] = []
     with _EXR_LOCK, tempfile.TemporaryFile() as file:
+        _flush()
         kept = [(number, os.dup(number)) for number in (1, 2)]
         for number, _ in kept:
             os.dup2(file.fileno(), number)
+        said = io.StringIO()
         try:
-            yield found
+            with redirect_stdout(said):
+                yield found
         finally:
+            _flush()
             for number, copy in kept:
                 os.dup2(copy, number)
                 os.close(copy)
             file.seek(0)
-            for line in file.read().splitlines(keepends=True):
+            lines = file.read() + said.getvalue().encode(errors="replace")
+            for line in lines.splitlines(keepends=True):
                 told = line.decode(errors="replace").strip()
                 if "EXR_ERR" in told or "xception raised reading" in told:
                     found.append(told)

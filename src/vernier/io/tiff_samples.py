@@ -43,7 +43,7 @@ RAW_REASON = (
     "raw converter (darktable, RawTherapee, the camera maker's), and export TIFF or PNG"
 )
 
-_EXTRA = 338
+_SUB_DIRECTORIES, _EXTRA = 330, 338
 _PALETTE = 3
 # Zstandard, LZMA, LERC, JPEG 2000 of three makers, JPEG XL of three.
 _FOR_TIFFFILE = frozenset({50000, 34926, 34925, 34887, 34712, 33003, 33004, 33005})
@@ -128,6 +128,11 @@ def _open_page(file: Path | bytes, load: Load, pages: TiffPages) -> TiffImage:
         raise TiffError(RAW_REASON)
     page = pages.pictures[0]
     notes = []
+    if page.is_reduced and _SUB_DIRECTORIES in page.tags:
+        raise TiffError(
+            "begins with a small preview, and its picture is in a directory beneath, which is not "
+            "read; save it as an ordinary TIFF"
+        )
     if page.is_reduced:
         notes.append("is marked as a small preview, and its file holds no larger one")
     if page.samples > 5:
