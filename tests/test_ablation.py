@@ -209,3 +209,34 @@ def test_an_experiment_of_the_project_is_valid_and_its_arms_differ(path: Path) -
 
 def test_the_experiment_book_is_not_empty() -> None:
     assert {"grla", "hat", "psrt"} == {path.stem.split("-")[0] for path in _EXPERIMENTS}
+
+
+def test_paths_are_from_the_working_directory_or_the_experiment_file(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So one file works wherever it is called from."""
+    pictures, base = tmp_path / "Pictures", tmp_path / "base.yaml"
+    for file in (experiment, base):
+        file.write_text(file.read_text().replace(str(pictures), "Pictures"))
+    (tmp_path / "elsewhere").mkdir()
+    for place, expected in ((tmp_path, "Pictures"), (tmp_path / "elsewhere", str(pictures))):
+        monkeypatch.chdir(place)
+        found, recipes = load_experiment(experiment)
+        assert found.test == [expected]
+        for arm in recipes.values():
+            assert [recipe.data.train for recipe in arm] == [[expected], [expected]]
+    base.rename(tmp_path / "elsewhere" / "other.yaml")
+    recipes = load_experiment(experiment, ["base=other.yaml"])[1]
+    assert recipes["three"][0].data.train == [str(pictures)]
+    with pytest.raises(InputError, match=r"cannot read .*missing\.yaml"):
+        load_experiment(experiment, ["base=missing.yaml"])
+
+
+def test_a_run_whose_card_is_missing_is_not_finished(experiment: Path, tmp_path: Path) -> None:
+    """A kill between the weights and their card leaves no more than that."""
+    ablate(experiment, ["seeds=[0]"])
+    cards = sorted((tmp_path / "runs").rglob("weights.json"))
+    cards[0].unlink()
+    report = ablate(experiment, ["seeds=[0]"])
+    assert [arm.name for arm in report.arms] == ["bicubic", "three", "four"]
+    assert cards[0].exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,11 +24,13 @@ from vernier.training.recipe import (
     Recipe,
     Strict,
     apply_override,
+    beside,
     flatten,
     parse_recipe,
     read_values,
     set_value,
     validate,
+    with_paths,
 )
 from vernier.training.run_folder import RunFolder
 from vernier.training.trainer import train
@@ -54,7 +57,8 @@ class Experiment(Strict):
     question: str = ""
     """What it asks, in a sentence."""
     base: str
-    """The recipe that all arms start from; a path relative to the experiment file."""
+    """The recipe that all arms start from; a path from the experiment file, or from the working
+    directory."""
     shared: dict[str, Any] = Field(default_factory=dict)
     """Keys of the recipe, dotted or nested, that differ from the base in every arm: the budget."""
     arms: dict[str, dict[str, Any]]
@@ -110,11 +114,14 @@ def load_experiment(
     for override in overrides:
         apply_override(values, override)
     experiment = validate(Experiment, values, str(path))
+    found = [beside(each, path) for each in experiment.test]
+    experiment = experiment.model_copy(update={"test": found})
+    base = base_of(path, experiment)
     recipes: dict[str, list[Recipe]] = {}
     for arm, changes in experiment.arms.items():
         recipes[arm] = []
         for seed in experiment.seeds:
-            resolved = read_values(path.parent / experiment.base)
+            resolved = read_values(base)
             own = {
                 "name": f"{arm}-{seed}",
                 "output": str(Path(experiment.output) / experiment.name),
@@ -123,8 +130,16 @@ def load_experiment(
             changed = {**flatten(experiment.shared), **flatten(changes), **own}
             for key, value in changed.items():
                 set_value(resolved, key, value)
-            recipes[arm].append(parse_recipe(resolved, f"{path}, arm {arm}"))
+            recipe = parse_recipe(resolved, f"{path}, arm {arm}")
+            recipes[arm].append(with_paths(recipe, path, base))
     return experiment, recipes
+
+
+def base_of(path: Path, experiment: Experiment) -> Path:
+    """The recipe that an experiment file starts from: beside it, or from the working directory."""
+    inside = path.parent / experiment.base
+    there = os.path.lexists(inside) or not os.path.lexists(experiment.base)
+    return inside if there else Path(experiment.base)
 
 
 @dataclass(frozen=True)
@@ -257,7 +272,7 @@ def ablate(
     experiment, recipes = load_experiment(path, overrides)
     first = next(iter(recipes.values()))[0]
     read = data_files(experiment.test, first.model.scale)
-    base = Path(path).parent / experiment.base
+    base = base_of(Path(path), experiment)
     protect([Path(path), base, *read], experiment.results)
     report = run_experiment(experiment, recipes, device=device, progress=progress)
     report.write_results()

@@ -178,3 +178,17 @@ def test_several_machines_that_a_launcher_started_are_let_through(
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     with pytest.raises(InputError, match="more processes than this machine"):
         launch(parse_recipe(values, "r"))
+
+
+def test_data_are_found_from_here_or_beside_the_file_that_names_them(
+    written: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(**{"data.train": ["photos"], "data.validation": ["nowhere"]})
+    inside, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    inside.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    data = load_recipe(file).data
+    assert (data.train, data.validation) == ([str(inside)], ["nowhere"])
+    (elsewhere / "photos").mkdir()
+    assert load_recipe(file).data.train == ["photos"]

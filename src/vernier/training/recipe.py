@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -28,12 +29,14 @@ __all__ = [
     "ScheduleRecipe",
     "Strict",
     "apply_override",
+    "beside",
     "flatten",
     "load_recipe",
     "parse_recipe",
     "read_values",
     "set_value",
     "validate",
+    "with_paths",
 ]
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**53)]
@@ -272,6 +275,8 @@ def load_recipe(
 ) -> Recipe:
     """A recipe from a YAML file or from nested keys, with ``key=value`` overrides.
 
+    Data that a file names are looked for in the working directory, then beside the file.
+
     Args:
         source: a file; or its keys as a mapping, in which paths may be `Path`; or a recipe.
         overrides: dotted keys, values in YAML: "optimiser.learning_rate=1e-3".
@@ -309,7 +314,28 @@ def load_recipe(
     if _number_of_folders(values) != before and "data.weights" not in overridden:
         # They spoke of the folders that were replaced.
         values["data"].pop("weights", None)
-    return parse_recipe(values, origin)
+    recipe = parse_recipe(values, origin)
+    return recipe if isinstance(source, Mapping | Recipe) else with_paths(recipe, Path(source))
+
+
+def beside(path: str, *files: Path) -> str:
+    """A path from the working directory, or from the folder of the file that names it.
+
+    It stays as it is where it is found, and where it is found nowhere.
+    """
+    places = [path, *(str(file.parent / path) for file in files)]
+    # Of a name that no file can have, this says that it is not there.
+    return next((place for place in places if os.path.lexists(place)), path)
+
+
+def with_paths(recipe: Recipe, *files: Path) -> Recipe:
+    """The same with its data found `beside` the files that name them."""
+    data = recipe.data
+    found = {
+        "train": [beside(path, *files) for path in data.train],
+        "validation": [beside(path, *files) for path in data.validation],
+    }
+    return recipe.model_copy(update={"data": data.model_copy(update=found)})
 
 
 def _number_of_folders(values: Mapping[str, Any]) -> int | None:
