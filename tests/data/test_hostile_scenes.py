@@ -14,6 +14,7 @@ from support.command import Ran
 from vernier.data import describe, preview, simulate_fusion
 from vernier.data.scenes import is_fusion_file, read_fusion
 from vernier.errors import InputError
+from vernier.evaluation import evaluate
 from vernier.fusion import fuse
 from vernier.io.cubes import Cube, CubeError, write_cube
 
@@ -141,3 +142,20 @@ def test_long_facts_are_printed_shortened(vernier: Callable[..., Ran], tmp_path:
     assert ran.code == 0
     assert f"story: {'a' * 300} ... (5,000 letters)" in ran.out
     assert all(line.startswith(("  ", str(tmp_path))) for line in ran.out.splitlines())
+
+
+def test_scenes_without_data_are_not_measured(tmp_path: Path) -> None:
+    gt = np.random.default_rng(2).random((2, 4, 32, 48), np.float32)
+    lr, guide = (array.repeat(4, 2).repeat(4, 3) for array in (LR, GUIDE))
+    settings = {"blur_size": "wide", "preset": "mine"}
+    for gap, code in ((False, 0), (True, 2)):
+        if gap:
+            gt[1, 0, 3, 3] = np.nan
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["GT"], file["LRHSI"], file["RGB"] = gt, lr, guide
+            file.attrs.update(settings)
+        if code:
+            with pytest.raises(InputError, match=r"a\.h5: scene a-0001 has no data \(NaN\)"):
+                evaluate([], [tmp_path / "a.h5"])
+        else:
+            assert evaluate([], [tmp_path / "a.h5"])

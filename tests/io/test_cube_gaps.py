@@ -100,3 +100,30 @@ def test_png_bands_hold_no_gaps_and_say_so(tmp_path: Path) -> None:
     back = read_cube(tmp_path / "bands").values
     assert (back[:, 1:3, 2:5] == 0).all()
     assert (back[:, 3:] > 0).all()
+
+
+@pytest.mark.parametrize("gap", [-9999, -32768, -99999, float(np.finfo(np.float32).min)])
+@pytest.mark.parametrize("dtype", ["int16", "int32", "float32"])
+def test_usual_values_for_no_data_are_recognised_with_a_note(
+    tmp_path: Path, dtype: str, gap: float
+) -> None:
+    if dtype[0] == "i" and gap < np.iinfo(dtype).min:
+        return
+    values = holed(dtype, gap)
+    values[0, 0, 0] = -30
+    np.save(tmp_path / "a.npy", values)
+    cube = read_cube(tmp_path / "a.npy", axes="chw")
+    assert cube.no_data == gap
+    assert any("this is usual" in note for note in cube.notes)
+    assert cube.limits() == (-30, values.max())
+
+
+def test_a_low_value_among_others_is_a_value(tmp_path: Path) -> None:
+    for values in (
+        np.linspace(-9999, 9999, 210).round().astype(np.int16).reshape(5, 6, 7),
+        holed("int16", -1000),
+        holed("uint16", 0),
+        np.full((5, 6, 7), np.inf, np.float32),
+    ):
+        np.save(tmp_path / "a.npy", values)
+        assert read_cube(tmp_path / "a.npy", axes="chw").no_data is None

@@ -97,6 +97,23 @@ class FusionScenes:
     def guide_channels(self) -> int:
         return self.guide.shape[1]
 
+    def check_known(self, path: str | Path) -> None:
+        """Refuse scenes that have no data somewhere, where all pixels count.
+
+        Args:
+            path: the file, for the message.
+
+        Raises:
+            InputError: a value is not a number; the message names the scene.
+        """
+        for scene in self:
+            for array in (scene.gt, scene.lr, scene.guide, scene.upsampled):
+                if array is not None and bool(array.isnan().any()):
+                    raise InputError(
+                        f"{path}: scene {scene.name} has no data (NaN) in places: fill these "
+                        "first, cut the part out that has data, or leave the scene out"
+                    )
+
     def select(self, names: Sequence[str]) -> FusionScenes:
         """Only the scenes of these names, or the patches of these scenes, in the file's order.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -217,9 +218,11 @@ def _file_source(path: Path, peak: float | None) -> _Source:
     scenes = read_fusion(path, peak=peak)
     if scenes.gt is None:
         raise InputError(f"{path}: holds no reference (GT); there is nothing to compare with")
+    scenes.check_known(path)
     settings = scenes.settings
     made = "as the file has it"
-    if "blur_size" in settings:
+    # A file may state anything, or nothing.
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
         blur = simulation.Blur(
             int(settings["blur_size"]),
             float(settings["blur_sigma"]),

@@ -240,4 +240,5 @@ def _read_scenes(path: str, model: FusionModel, peak: float | None) -> FusionSce
             f"{path} is x{given[0]} with {given[1]} bands and {given[2]} guide channels, the model "
             f"is x{fits[0]} with {fits[1]} and {fits[2]}; set model.scale and model.overrides"
         )
+    scenes.check_known(path)
     return scenes

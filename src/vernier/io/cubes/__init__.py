@@ -31,6 +31,7 @@ from vernier.io.cubes.axes import AXES, bands_first, with_certain_peak
 from vernier.io.cubes.bands import folder_of_bands, read_band_folder, write_band_folder
 from vernier.io.cubes.cube import Cube, CubeError, StoredCube
 from vernier.io.cubes.envi import VALUES_SUFFIX, header_of, read_envi, write_envi
+from vernier.io.cubes.gaps import usual_no_data
 from vernier.io.cubes.place import geotiff_of, has_place, map_info_of
 from vernier.io.cubes.tiff import read_tiff, write_tiff
 from vernier.io.files import check_folder, is_hidden, reason_of, replacing
@@ -153,6 +154,9 @@ def read_cube(
 ) -> Cube:
     """Read a cube: a folder with a PNG a band, HDF5, MAT (v5 to v7.3), NPY, NPZ, TIFF or ENVI.
 
+    The value that stands for no data is what the file states; where it states none, -9999 and other
+    usual ones are recognised, with a note, if all other values are far above.
+
     Args:
         path: the folder or file; of ENVI's two files either one.
         axes: the order of the axes, a permutation of "chw". Default: what the file stores, what
@@ -180,7 +184,10 @@ def read_cube(
         values, note = bands_first(found, axes.lower() if axes else None, wavelengths)
         notes = (*found.notes, *note)
         peak = found.peak if peak is None else peak
-        cube = Cube(values, peak, wavelengths, found.metadata, notes, found.no_data)
+        no_data = found.no_data
+        if no_data is None and (no_data := usual_no_data(values)) is not None:
+            notes += (f"no data is {no_data:g}: this is usual, and far below all other values",)
+        cube = Cube(values, peak, wavelengths, found.metadata, notes, no_data)
         if peak is None:
             cube = with_certain_peak(cube)
     except CubeError as error:

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from vernier.extras import optional_module
 
-__all__ = ["fill_gaps", "find_gaps", "stored_value"]
+__all__ = ["fill_gaps", "find_gaps", "stored_value", "usual_no_data"]
+
+# By which programs mark pixels of which they know nothing, where the file does not say so.
+_USUAL = frozenset({-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).min)})
 
 
 def find_gaps(values: NDArray[Any], no_data: float | None) -> NDArray[np.bool_] | None:
@@ -44,6 +47,21 @@ def stored_value(no_data: float | None, dtype: np.dtype[Any]) -> float | None:
     with np.errstate(over="ignore"):
         stored = float(dtype.type(no_data))
     return stored if np.isfinite(stored) else None
+
+
+def usual_no_data(values: NDArray[Any]) -> float | None:
+    """The value that stands for no data in a file that names none, where there is no doubt.
+
+    It is the lowest, one of those that are usual, and all others are far above it.
+    """
+    if values.dtype.kind not in "fi":
+        return None
+    known = np.isfinite(values)
+    lowest = float(values.min(where=known, initial=0))
+    if lowest not in _USUAL:
+        return None
+    others = known & (values != values.dtype.type(lowest))
+    return lowest if float(values.min(where=others, initial=0)) > lowest / 2 else None
 
 
 def fill_gaps(values: NDArray[Any], gaps: NDArray[np.bool_]) -> NDArray[Any]:
