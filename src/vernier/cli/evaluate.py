@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from vernier.cli.app import app
-from vernier.cli.options import DeviceOption, ReportFormat, command_with_lists, progress_bar
+from vernier.cli.options import (
+    NETWORK,
+    DeviceOption,
+    ReportFormat,
+    command_with_lists,
+    progress_bar,
+)
 
 _pictures = partial(typer.Option, rich_help_panel="Pictures")
 _fusion = partial(typer.Option, rich_help_panel="Hyperspectral fusion")
@@ -19,7 +25,7 @@ _fusion = partial(typer.Option, rich_help_panel="Hyperspectral fusion")
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL", help="Names or weight files; none: bicubic alone."),
+        typer.Argument(metavar="MODEL", help=f"{NETWORK}; none: bicubic alone."),
     ] = None,
     data: Annotated[
         list[Path] | None,

@@ -9,6 +9,7 @@ import typer
 
 from vernier.cli.app import app
 from vernier.cli.options import (
+    NETWORK,
     AxesOption,
     Engine,
     EngineOption,
@@ -44,7 +45,7 @@ def fuse(
         typer.Option(
             "--model",
             "-n",
-            help="A weight file, a model, or guided-filter, gsa, bicubic; default: psrt-s for "
+            help=f"{NETWORK}; or guided-filter, gsa, bicubic. Default: psrt-s for "
             "cubes such as it was trained on, else guided-filter, for a gray guide gsa.",
         ),
     ] = None,

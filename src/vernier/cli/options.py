@@ -19,6 +19,7 @@ from vernier.io.files import shown
 from vernier.progress import Progress
 
 __all__ = [
+    "NETWORK",
     "AtLeastOption",
     "AxesOption",
     "DeviceOption",
@@ -104,8 +105,9 @@ GuidePeakOption = Annotated[
 ]
 
 # Which networks, and how they are computed.
+NETWORK = "A model's name, a weight file, a run's folder, or package.module:Class@file"
 ModelsOption = Annotated[
-    list[str] | None, typer.Option("--model", "-n", help="A name or weight file; repeat it.")
+    list[str] | None, typer.Option("--model", "-n", help=f"{NETWORK}; repeat it.")
 ]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="What computes.")]
 PrecisionOption = Annotated[

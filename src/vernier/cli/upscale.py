@@ -31,9 +31,7 @@ def upscale(
     more_inputs: Annotated[
         list[Path] | None, typer.Option("--input", "-i", help="The same, as an option.")
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-n", help="A model's name, a weight file or a run's folder.")
-    ] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Option("--model", "-n", help=f"{given.NETWORK}.")] = DEFAULT_MODEL,
     scale: given.ScaleOption = None,
     width: given.WidthOption = None,
     height: given.HeightOption = None,
