@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,16 @@ def test_comments_of_jpeg_stay_byte_for_byte(tmp_path: Path) -> None:
     for suffix in (".webp", ".avif", ".tif"):
         (note,) = losses_in(picture, suffix)
         assert "comment" in note
+
+
+def test_junk_between_segments_is_passed_over_and_ends() -> None:
+    comment = struct.pack(">BBH", 0xFF, 0xFE, 7) + b"hello"
+    for junk in (b"", b"\0\1\2", b"\xff\0" * 99, b"\xff" * 9, bytes(1000)):
+        assert list(read_segments(b"\xff\xd8" + junk + comment)) == [(0xFE, b"hello")]
+    start = time.process_time()
+    endless = b"\xff\xd8" + b"\xff\0" * 20_000_000 + comment
+    assert list(read_segments(endless)) == []
+    assert time.process_time() - start < 1
 
 
 def test_comments_of_jpeg_become_text_of_png(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ LONGEST_XMP = _LONGEST - 29
 LONGEST_IPTC = _LONGEST - 14
 """Bytes of Photoshop's image resources, behind the name of their kind."""
 _INCH = 25.4
+_MOST_JUNK = 2**16
 
 _GAIN_MAPS = (b"urn:iso:std:iso:ts:21496:-1", b"hdrgm:Version", b"HDRGainMap")
 _MULTI_PICTURE, _ENTRIES = b"MPF\0", 0xB002
@@ -53,8 +54,10 @@ def read_segments(file: Path | bytes) -> Iterator[Segment]:
     """The segments of a JPEG file before its first scan; what follows damage is left out."""
     with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as jpeg:
         jpeg.seek(2)
-        while byte := jpeg.read(1):
+        junk = 0
+        while (byte := jpeg.read(1)) and junk < _MOST_JUNK:
             # Other bytes between segments are junk, which decoders pass over.
+            junk += 1
             if byte != b"\xff":
                 continue
             while (byte := jpeg.read(1)) == b"\xff":
@@ -64,6 +67,7 @@ def read_segments(file: Path | bytes) -> Iterator[Segment]:
                 return
             if marker == 0 or marker in _BARE:
                 continue
+            junk -= 1
             size = jpeg.read(2)
             length = int.from_bytes(size, "big") - 2
             if len(size) < 2 or length < 0:
