@@ -20,7 +20,7 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-from vernier.errors import InputError
+from vernier.errors import InputError, MissingPackageError
 from vernier.extras import optional_module
 from vernier.io.tiff_pages import (
     CIELAB,
@@ -102,7 +102,7 @@ def _damage_told() -> Iterator[None]:
     """What damaged tags lead to becomes one line."""
     try:
         yield
-    except UnicodeDecodeError:
+    except (TiffError, UnicodeDecodeError):
         raise
     except (ValueError, KeyError, IndexError, ArithmeticError, struct.error) as error:
         told = " ".join(str(error).split())[:200] or type(error).__name__
@@ -266,7 +266,10 @@ def _opened(
 
 
 def _by_tifffile(file: Path | bytes, page: TiffPage) -> NDArray[Any]:
-    tifffile = optional_module("tifffile")
+    try:
+        tifffile = optional_module("tifffile")
+    except MissingPackageError as error:
+        raise TiffError(str(error)) from None
     # What it remarks of odd tags goes to Python's log, and not past it to the terminal.
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
