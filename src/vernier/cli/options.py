@@ -105,7 +105,7 @@ GuidePeakOption = Annotated[
 ]
 
 # Which networks, and how they are computed.
-NETWORK = "A model's name, a weight file, a run's folder, or package.module:Class@file"
+NETWORK = "A model's name, a weight file, a run's folder, or module:Class@file"
 ModelsOption = Annotated[
     list[str] | None, typer.Option("--model", "-n", help=f"{NETWORK}; repeat it.")
 ]
