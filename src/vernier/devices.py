@@ -6,6 +6,7 @@ which is Python's.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from vernier.extras import optional_module
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["available_memory", "find_device", "memory_errors", "peak_memory"]
+__all__ = ["ForkGuard", "available_memory", "find_device", "memory_errors", "peak_memory"]
 
 # What the messages of torch, OpenVINO and oneDNN have in common when memory runs out.
 _REFUSED = (
@@ -79,6 +80,33 @@ def memory_errors() -> Iterator[None]:
         if not any(words in text for words in _REFUSED):
             raise
         raise MemoryError(str(error).strip().splitlines()[0]) from error
+
+
+class ForkGuard:
+    """Tells when threads that a library has made are gone, because the process was forked since.
+
+    A fork has no threads but the one that made it, and what the library would wait for never comes.
+
+    Args:
+        library: for the message.
+    """
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+        self._process: int | None = None
+
+    def enter(self) -> None:
+        """Call before the library's threads are used.
+
+        Raises:
+            InputError: they were used in the process that this one was forked from.
+        """
+        if self._process not in (None, os.getpid()):
+            raise InputError(
+                f"this process was forked after {self._library} had begun to work, and would wait "
+                'for ever: fork before, or start processes with multiprocessing\'s "spawn"'
+            )
+        self._process = os.getpid()
 
 
 def available_memory(device: str | torch.device = "cpu") -> int:

@@ -36,7 +36,6 @@ from vernier.cli.endings import (
 from vernier.cli.options import print_error, print_line
 from vernier.errors import VernierError
 from vernier.extras import named_extras
-from vernier.io.files import reason_of
 
 __all__ = [
     "ablate",
@@ -93,7 +92,7 @@ def _run() -> int:
         if error.filename is not None or error.errno not in FULL:
             raise
         silence(sys.stdout)
-        return _refused(f"the output cannot be written ({reason_of(error)})")
+        return _refused(f"the output cannot be written ({error.strerror})")
     except SystemExit as end:
         # Where the reader of a pipe has gone, typer puts something in the place of both streams,
         # and rich leads stdout to nowhere.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vernier.devices import find_device, memory_errors
+from vernier.devices import ForkGuard, find_device, memory_errors
 from vernier.engines.network import cropped, executable, joined
 from vernier.zoo.networks import Network
 
@@ -21,6 +21,7 @@ __all__ = ["TorchEngine"]
 
 # Engines with a number of their own take turns.
 _NUMBER = Lock()
+_TORCH = ForkGuard("torch")
 
 
 class TorchEngine:
@@ -85,7 +86,9 @@ class TorchEngine:
 
         Raises:
             MemoryError: as `run`.
+            InputError: the process was forked after torch had computed with several threads.
         """
+        self.enter()
         with (
             memory_errors(),
             _threads(self._threads),
@@ -95,6 +98,15 @@ class TorchEngine:
                 x = x.contiguous(memory_format=torch.channels_last)
             result: Tensor = self._module(x).float()
         return result
+
+    def enter(self) -> None:
+        """Call before torch computes on the CPU, where `run_tensor` is not the first to do so.
+
+        Raises:
+            InputError: the process was forked after torch had computed with several threads.
+        """
+        if self._target.type == "cpu" and (self._threads or torch.get_num_threads()) > 1:
+            _TORCH.enter()
 
     def _unfolded_bytes(self) -> float:
         """What oneDNN may take, with several threads, to turn a layer into a matrix product."""

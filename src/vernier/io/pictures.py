@@ -53,7 +53,7 @@ from vernier.io.picture_formats import (
 )
 from vernier.io.png import read_chunks
 from vernier.io.tiff_pages import describe_samples, with_described_samples
-from vernier.io.tiff_samples import RAW_REASON, TiffError, open_tiff
+from vernier.io.tiff_samples import LIBVIPS, RAW_REASON, TiffError, open_tiff
 from vernier.io.xmp import fitted_xmp, stated_companions, without_companions
 
 # What libvips and its libraries remark goes to Python's log, and not past it to the terminal.
@@ -492,6 +492,7 @@ def _prepared(
 
     For what libvips does not write there is no such image.
     """
+    LIBVIPS.enter()
     if not 1 <= quality <= 100 or not 0 <= compression <= 9:
         raise PictureError(
             f"quality {quality}, compression {compression}: "
@@ -668,6 +669,7 @@ def _decode_jpeg(file: Path | bytes) -> _Decoded:
 
 
 def _pixels(image: pyvips.Image) -> np.ndarray:
+    LIBVIPS.enter()
     pixels: np.ndarray = image.numpy().reshape(image.height, image.width, image.bands)
     return pixels.astype(_DTYPES[image.format], copy=False)
 

@@ -20,6 +20,7 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from vernier.devices import ForkGuard
 from vernier.errors import InputError, MissingPackageError
 from vernier.extras import optional_module
 from vernier.io.tiff_pages import (
@@ -36,8 +37,10 @@ from vernier.io.tiff_pages import (
     relabelled,
 )
 
-__all__ = ["RAW_REASON", "TiffError", "TiffImage", "open_tiff", "srgb_profile"]
+__all__ = ["LIBVIPS", "RAW_REASON", "TiffError", "TiffImage", "open_tiff", "srgb_profile"]
 
+# Its threads are made when it decodes or encodes first.
+LIBVIPS = ForkGuard("libvips")
 RAW_REASON = (
     "is a camera raw file, which holds what the sensor saw and no picture; develop it first with a "
     "raw converter (darktable, RawTherapee, the camera maker's), and export TIFF or PNG"
@@ -291,6 +294,7 @@ def _by_tifffile(file: Path | bytes, page: TiffPage) -> NDArray[Any]:
 
 
 def _array(image: pyvips.Image) -> NDArray[Any]:
+    LIBVIPS.enter()
     pixels: NDArray[Any] = image.numpy().reshape(image.height, image.width, image.bands)
     return pixels
 

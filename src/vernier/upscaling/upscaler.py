@@ -237,6 +237,9 @@ class Upscaler:
         del self._networks[scale]
         return made
 
+    def _used(self, route: _Route) -> list[_Stage]:
+        return [self._stage(scale) for scale in route.chain]
+
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """Width and height that a picture of this size becomes."""
         rows, columns = self._route(height, width).size
@@ -285,6 +288,7 @@ class Upscaler:
                 "picture's result but do not equal it; --tile 0 takes none, and --exact-tiles, "
                 "which GRLA has, makes them exact"
             )
+        notes += dict.fromkeys(each.engine.note for each in self._used(route) if each.engine.note)
         if note := _beyond_note(picture):
             notes.append(note)
         larger = picture.with_pixels(pixels, scale=self.scale)

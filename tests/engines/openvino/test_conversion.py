@@ -13,7 +13,9 @@ from torch.jit._recursive import concrete_type_store
 
 from vernier.engines.openvino import conversion
 from vernier.engines.openvino.conversion import ConversionError, convert
+from vernier.io import Picture
 from vernier.models.edsr import EDSR
+from vernier.upscaling import Upscaler
 from vernier.zoo import create_model
 from vernier.zoo.networks import networks_of
 
@@ -154,6 +156,18 @@ def test_a_user_without_a_home_has_no_cache(
     first = result(edsr())
     np.testing.assert_array_equal(result(edsr()), first)
     assert len(traced) == 2
+
+
+def test_a_graph_that_cannot_be_kept_is_told(
+    traced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = Picture(np.zeros((9, 9, 3), np.uint8))
+    assert Upscaler(edsr(), engine="openvino").upscale(picture).notes == ()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "file" / "cache"))
+    (note,) = Upscaler(edsr(), engine="openvino").upscale(picture).notes
+    assert "could not be kept (Not a directory)" in note
+    assert "VERNIER_CACHE" in note
 
 
 def test_only_the_newest_are_kept(

@@ -34,6 +34,7 @@ from vernier import __version__
 from vernier.engines.network import input_channels
 from vernier.engines.openvino import lookups
 from vernier.errors import InputError
+from vernier.io.files import reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,6 +79,7 @@ class Converted:
 
     graph: ov.Model
     weights: mmap.mmap | None = None
+    note: str = ""
 
 
 def give_back(weights: mmap.mmap | None) -> None:
@@ -140,9 +142,12 @@ def convert_module(
     """
     from vernier.models.layers import Model
 
-    path = None
-    if isinstance(model, Model) and _is_ours(model) and (folder := _graphs_folder()):
-        path = folder / f"{_fingerprint(module, model)}.xml"
+    path, note = None, ""
+    if isinstance(model, Model) and _is_ours(model):
+        if folder := _graphs_folder():
+            path = folder / f"{_fingerprint(module, model)}.xml"
+        else:
+            note = _not_kept(name, "there is no home folder")
     with _TRACING:
         if path is not None:
             with suppress(OSError, RuntimeError, ValueError):  # None was kept, or it is damaged.
@@ -153,7 +158,7 @@ def convert_module(
         expected = _computed(module, examples, name)
         graph: ov.Model | None = _traced(module, examples[0], name)
         if path is not None:
-            with suppress(OSError, RuntimeError):  # It serves without being kept.
+            try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _clear_leftovers(path.parent)
                 with TemporaryDirectory(dir=path.parent, prefix=_DRAFTS) as drafts:
@@ -164,9 +169,18 @@ def convert_module(
                     _check(_read(draft, core), examples, expected, core, name)
                     _keep(draft, path)
                 return _read_kept(path, core)
-        converted = Converted(graph or _traced(module, examples[0], name))
+            except (OSError, RuntimeError) as error:  # It serves without being kept.
+                note = _not_kept(name, reason_of(error))
+        converted = Converted(graph or _traced(module, examples[0], name), note=note)
         _check(converted, examples, expected, core, name)
         return converted
+
+
+def _not_kept(name: str, reason: str) -> str:
+    return (
+        f"{name} as converted for OpenVINO could not be kept ({reason}), and will be converted "
+        "again the next time: name a folder for it with VERNIER_CACHE"
+    )
 
 
 def _graphs_folder() -> Path | None:

@@ -65,11 +65,13 @@ class OpenVINOEngine:
         self._core = new_core(threads)
         self._arrays = network.arrays
         self._converted: Converted | None = None
+        self.note = ""
         features = network.activation_bytes()
         if self._arrays is None:
             with memory_errors():
                 self._converted = convert(network, executable(network), self._core)
             graph = self._converted.graph
+            self.note = self._converted.note
             features = max(features, activation_bytes(graph, facts.size_multiple))
         enlarged = 1 if facts.colour == "cube" else facts.scale**2
         # The maps that go in, and the result as it is computed and as it is handed out.

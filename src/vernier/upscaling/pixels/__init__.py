@@ -21,6 +21,7 @@ class PixelEngine(Protocol):
     Attributes:
         name: "torch" or "openvino", with the device where it is not the CPU.
         device: the torch device that computes; "cpu" for OpenVINO.
+        note: what should be known of it, for people; "" for nothing.
     """
 
     @property
@@ -28,6 +29,9 @@ class PixelEngine(Protocol):
 
     @property
     def device(self) -> str: ...
+
+    @property
+    def note(self) -> str: ...
 
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Upscale (H, W, C) to (H * scale, W * scale, C).
@@ -85,7 +89,7 @@ def create_pixel_engine(
         for_bytes = None
         if precision == "auto" and network.facts.is_harmless("bf16") and computes_bf16(ov.Core()):
             for_bytes = made.in_precision("bf16")
-        return BesidePixelGraph(network.facts, made, for_bytes, threads)
+        return BesidePixelGraph(network.facts, made, for_bytes, threads, made.note)
     from vernier.engines.pytorch import TorchEngine
     from vernier.upscaling.pixels.pytorch import TorchPixels
 

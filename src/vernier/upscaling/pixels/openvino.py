@@ -48,6 +48,7 @@ class FusedSESR:
 
     name = "openvino"
     device = "cpu"
+    note = ""
 
     def __init__(self, network: Network, precision: Precision, threads: int | None = None) -> None:
         assert network.arrays is not None
@@ -84,6 +85,7 @@ class BesidePixelGraph:
         engine: what runs it.
         for_bytes: what runs it for 8-bit pictures; None = ``engine`` does.
         threads: that compute the pixel arithmetic; None = as many as there are cores.
+        note: what should be known of the engine.
     """
 
     device = "cpu"
@@ -94,8 +96,9 @@ class BesidePixelGraph:
         engine: Engine,
         for_bytes: Engine | None = None,
         threads: int | None = None,
+        note: str = "",
     ) -> None:
-        self.name = engine.name
+        self.name, self.note = engine.name, note
         self._facts, self._engine, self._for_bytes = facts, engine, for_bytes or engine
         self._graphs = _PixelGraphs(new_core(threads), lambda key: _pixel_graph(None, facts, *key))
 

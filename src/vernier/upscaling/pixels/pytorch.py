@@ -25,6 +25,8 @@ class TorchPixels:
         engine: what runs the network.
     """
 
+    note = ""
+
     def __init__(self, engine: TorchEngine) -> None:
         self.name, self.device = engine.name, engine.device
         self._engine = engine
@@ -39,6 +41,7 @@ class TorchPixels:
 
     @torch.inference_mode()
     def run(self, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        self._engine.enter()
         channels, facts = pixels.shape[2], self._engine.facts
         mix = composition(channels, facts.colour, facts.scale)
         with memory_errors():
