@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from vernier.cli.app import print_line, stderr
 from vernier.errors import InputError
+from vernier.io.files import shown
 from vernier.progress import Progress
 
 __all__ = [
@@ -225,9 +226,6 @@ def show_notes(notes: Iterable[str]) -> None:
 
 def print_error(error: object) -> None:
     """Print what went wrong as one line."""
-    # Not above: with it come the libraries that read pictures.
-    from vernier.io.files import shown
-
     print_line(f"[bold red]error:[/] {escape(shown(error))}", markup=True)
 
 

@@ -11,6 +11,7 @@ import typer
 from vernier.cli import options as given
 from vernier.cli.app import app
 from vernier.errors import InputError
+from vernier.io.files import shown
 from vernier.zoo.registry import DEFAULT_MODEL
 
 
@@ -72,7 +73,6 @@ def upscale(
 ) -> None:
     """Make pictures larger; depth, transparency, profile and metadata are kept."""
     from vernier.io import DEFAULT_MAX_PIXELS
-    from vernier.io.files import shown
     from vernier.upscaling import Size, upscale_files
 
     start = time.perf_counter()
