@@ -6,6 +6,7 @@ import resource
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,36 @@ def test_exif_goes_from_tiff_to_other_formats(tmp_path: Path) -> None:
             camera = exif.get_ifd(CAMERA)
             assert (camera[0x829A], camera[0xA002], camera[0xA003]) == (0.01, 7, 6)
             assert exif.get_ifd(GPS)[2] == (51.0, 30.0, 12.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "written"),
+    [
+        ((20, 24, 3), {"photometric": "rgb"}),
+        ((20, 24, 3), {"photometric": "rgb", "ome": True}),
+        ((3, 20, 24), {"imagej": True, "metadata": {"axes": "CYX"}}),
+    ],
+    ids=["tifffile", "OME", "ImageJ"],
+)
+def test_what_programs_tell_of_sizes_and_pages_is_left_behind(
+    shape: tuple[int, ...], written: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros(shape, np.uint8), software="a microscope", **written)
+    larger = read_picture(path).with_pixels(PIXELS)
+    write_picture(larger, tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.pages.first.description == ""
+        assert tiff.pages.first.software == "a microscope"
+        assert tiff.asarray().shape == PIXELS.shape
+
+
+def test_a_description_in_words_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((20, 24), np.uint8), description="ImageJ and its shape")
+    write_picture(read_picture(path), tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.pages.first.description == "ImageJ and its shape"
 
 
 def test_a_file_that_says_nothing(tmp_path: Path) -> None:

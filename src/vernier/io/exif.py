@@ -39,6 +39,7 @@ _NO_UNIT, _INCHES, _CENTIMETRES = 1, 2, 3
 _MILLIMETRES = {_INCHES: 25.4, _CENTIMETRES: 10.0}
 _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+_DESCRIPTION = 0x010E
 _RESOLUTION = frozenset({_X_RESOLUTION, _Y_RESOLUTION, _UNIT})
 # What a first directory tells of the picture, and not of how its pixels are stored: names,
 # description, camera, software, date, artist, copyright, rating, resolution, what Windows adds,
@@ -99,10 +100,16 @@ class TiffStructure:
         return cls(data, order, big, start)
 
     def entries(self, start: int) -> tuple[dict[int, int], int]:
-        """Where each tag's entry is in the directory at ``start``, and where they end."""
+        """Where each tag's entry is in the directory at ``start``, and where they end.
+
+        Of a tag that is there twice the first counts, as for libtiff.
+        """
         number, size = ("Q", 20) if self.big else ("H", 12)
         (count,) = struct.unpack_from(self.order + number, self.data, start)
-        return dict(self.all_entries(start)), start + struct.calcsize(number) + count * size
+        places: dict[int, int] = {}
+        for tag, at in self.all_entries(start):
+            places.setdefault(tag, at)
+        return places, start + struct.calcsize(number) + count * size
 
     def all_entries(self, start: int) -> Iterator[tuple[int, int]]:
         """Each tag with its entry's place, also of tags that a damaged directory has twice."""
@@ -356,10 +363,20 @@ def tags_of_tiff(
 def _tags_of(data: bytes | mmap.mmap, tags: Collection[int], start: int | None) -> bytes | None:
     tiff = TiffStructure.parse(data)
     found = tiff.fields(tiff.start if start is None else start, tags)
+    if _tells_of_layout(found.get(_DESCRIPTION)):
+        del found[_DESCRIPTION]
     if not found.keys() - _RESOLUTION:
         return None
     head = struct.pack(tiff.order + "2sHI", b"II" if tiff.order == "<" else b"MM", 42, 8)
     return head + packed(found, tiff.order, big=False, start=8)
+
+
+def _tells_of_layout(description: Field | Directory | None) -> bool:
+    """Whether a program wrote down sizes and pages, which are not those of the result."""
+    if not isinstance(description, tuple):
+        return False
+    text = description[2].lstrip()
+    return text.startswith((b'{"shape":', b"ImageJ=")) or b"openmicroscopy.org/Schemas/OME" in text
 
 
 def add_metadata_to_tiff(
