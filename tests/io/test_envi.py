@@ -150,6 +150,13 @@ def test_what_a_header_lacks_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", ["", ".dat", ".raw", ".bin", ".bsq", ".envi"])
+def test_values_lie_beside_their_header(tmp_path: Path, suffix: str) -> None:
+    path = put(tmp_path, HEAD)
+    (tmp_path / "a.img").rename(tmp_path / f"a{suffix}")
+    assert np.array_equal(read_cube(path).values, VALUES)
+
+
 def test_a_header_without_values_says_where_they_belong(tmp_path: Path) -> None:
     path = put(tmp_path, HEAD)
     (tmp_path / "a.img").unlink()

@@ -20,7 +20,7 @@ VALUES_SUFFIX = ".img"
 """Of the file with the values that `write_envi` puts beside the header."""
 
 # Of files with values, in the order in which they are looked for beside a header.
-_VALUES = ("", VALUES_SUFFIX, ".dat", ".raw", ".bsq", ".bil", ".bip")
+_VALUES = ("", VALUES_SUFFIX, ".dat", ".raw", ".bin", ".bsq", ".bil", ".bip", ".envi")
 # Bytes; no header of words is longer.
 _LONGEST_HEADER = 2**24
 
