@@ -46,11 +46,13 @@ def behind(prefix: str, state: State) -> State:
 
 KEYS = (
     "net", "model", "model_state_dict", "state_dict", "net_g", "network", "params", "params_ema",
-    "params-ema", "ema", "generator",
+    "params-ema", "ema", "generator", "model_ema", "ema_model", "net_g_ema", "g_ema", "netG",
+    "weights",
 )  # fmt: skip
 PREFIXES = (
     "module.", "_orig_mod.", "netG.", "net_g.", "net.", "network.", "model.", "generator.",
     "module._orig_mod.", "model.net_g.", "net_g.module.", "netG._orig_mod.module.",
+    "ema_model.", "model_ema.module.", "net_g_ema.", "g_ema.", "G.",
 )  # fmt: skip
 ZERO = torch.zeros(3)
 WRAPPED: dict[str, Callable[[State], object]] = {
@@ -60,6 +62,10 @@ WRAPPED: dict[str, Callable[[State], object]] = {
     "an average that holds more": lambda s: {
         "ema": {"decay": 0.999, "num_updates": 7, "params": s},
         "model": {key: tensor * 0 for key, tensor in s.items()},
+    },
+    "an average beside it": lambda s: {
+        "model": {key: tensor * 0 for key, tensor in s.items()},
+        "model_ema": behind("module.", s),
     },
     "a configuration named model": lambda s: {"model": {"name": "HAT", "depth": 6}, "params": s},
     "Lightning": lambda s: {

@@ -18,14 +18,20 @@ _CONTAINERS = (
     "params_ema",
     "params-ema",
     "ema",
+    "model_ema",
+    "ema_model",
+    "net_g_ema",
+    "g_ema",
     "params",
     "state_dict",
     "model_state_dict",
     "net_g",
+    "netG",
     "generator",
     "net",
     "network",
     "model",
+    "weights",
 )
 # Containers within containers, and prefixes before prefixes, that are looked into.
 _DEEPEST = 4
@@ -39,6 +45,11 @@ _PREFIXES = (
     "net.",
     "network.",
     "generator.",
+    "ema_model.",
+    "model_ema.",
+    "net_g_ema.",
+    "g_ema.",
+    "G.",
 )
 # What training keeps beside a network's tensors, by the first part of the name.
 _FOREIGN = frozenset(
