@@ -340,3 +340,12 @@ def test_a_folder_that_is_named_like_lr_but_is_not_as_small_is_passed_over(tmp_p
     assert pairs_of(tmp_path, 2) == {"a": "a"}
     assert find_benchmark(tmp_path, 2).lr_source == "files"
     assert find_benchmark(tmp_path, 4).lr_source == "made"
+
+
+def test_a_folder_of_lr_of_another_size_is_told_of(tmp_path: Path) -> None:
+    save(tmp_path / "HR/a.png", 26, 31)
+    save(tmp_path / "LR/X2/a.png", 26, 31)
+    benchmark = find_benchmark(tmp_path, 2)
+    assert benchmark.lr_source == "made"
+    assert benchmark.notes == ("LR/X2 left out: its pictures are not 1/2 of HR's size",)
+    assert find_benchmark(tmp_path, 2, lr="made").notes == ()

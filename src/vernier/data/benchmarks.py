@@ -157,6 +157,8 @@ def find_benchmark(
         looked = next(iter(_usual_lr_folders(place, scale)), None)
         told = f" (looked for {looked})" if looked else ""
         raise InputError(f"{folder}: no LR files for x{scale}{told}")
+    if lr == "auto" and lr_folder is None:
+        notes += _passed_over(place, found, scale)
     if lr == "made" or lr_folder is None:
         made = tuple(Pair(path.stem, scale, path, None) for path in found.hr)
         return Benchmark(name, scale, "made", made, notes)
@@ -244,6 +246,16 @@ def _other_lr_folders(hr_folder: Path, scale: int) -> list[Path]:
             ]
             folders += [*inside, folder]
     return folders
+
+
+def _passed_over(hr_folder: Path, found: HrAndLr, scale: int) -> tuple[str, ...]:
+    """A note for each folder that is named like one of LR pictures and holds other sizes."""
+    return tuple(
+        f"{folder.relative_to(hr_folder.parent)} left out: its pictures are not 1/{scale} of HR's "
+        "size"
+        for folder in _other_lr_folders(hr_folder, scale)
+        if lr_partners(found.hr, _pictures(folder), scale)
+    )
 
 
 def _fits(hr: Path, lr: Path, scale: int) -> bool:
