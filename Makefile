@@ -9,9 +9,10 @@ demo: $(VENV)/installed
 	mkdir -p out
 	$(VENV)/bin/vernier upscale examples/astronaut.png -o out/astronaut-x2.png
 
-# Tests that need the shared benchmark pictures find them through VERNIER_SHARED.
+# Tests that need the shared benchmark pictures find them through VERNIER_SHARED. A file's tests stay
+# in one process, and the files are spread over the processors.
 test: $(VENV)/installed-dev
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n logical --dist loadfile
 
 # The property tests on draws that no run before has seen.
 fuzz: $(VENV)/installed-dev

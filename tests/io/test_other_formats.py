@@ -79,12 +79,16 @@ def test_usual_readers_read_it(suffix: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(opened), pixels)
 
 
-@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".tga", ".jp2"])
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize(
+    ("suffix", "mode"),
+    [
+        *((".bmp", mode) for mode in ("1", "L", "P", "RGB")),
+        *((".ppm", mode) for mode in ("1", "L", "RGB")),
+        *((".tga", mode) for mode in ("1", "L", "P", "RGB", "RGBA")),
+        *((".jp2", mode) for mode in ("L", "RGB", "RGBA")),
+    ],
+)
 def test_what_usual_writers_write_is_read(suffix: str, mode: str, tmp_path: Path) -> None:
-    lacking = {(".ppm", "P"), (".jp2", "1"), (".jp2", "P"), (".ppm", "RGBA"), (".bmp", "RGBA")}
-    if (suffix, mode) in lacking:
-        pytest.skip("has no such")
     image = Image.fromarray(pixels_of(np.dtype(np.uint8), 4)).convert(mode)
     image.save(tmp_path / f"a{suffix}")
     channels = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4}[mode]
