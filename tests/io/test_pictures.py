@@ -35,6 +35,7 @@ from vernier.io import (
     read_picture,
     write_picture,
 )
+from vernier.io.pictures import losses_in
 from vernier.io.xmp import fitted_xmp
 
 # What is refused, and a word from the one line that says so.
@@ -906,3 +907,12 @@ def test_suffixes_are_what_a_folder_should_pick_up() -> None:
 def test_reading_pictures_does_not_import_torch() -> None:
     code = "import sys, vernier.io; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("suffix", "bits"), [(".jpg", 8), (".webp", 8), (".avif", 12), (".png", None), (".tif", None)]
+)
+def test_what_a_format_holds_of_sixteen_bits_is_told(suffix: str, bits: int | None) -> None:
+    told = losses_in(Picture(np.full((4, 5, 3), 40_000, np.uint16)), suffix)
+    assert any(f"rounded to {bits} bits" in note for note in told) == (bits is not None)
+    assert not losses_in(Picture(np.full((4, 5, 3), 200, np.uint8)), suffix)

@@ -445,7 +445,7 @@ def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
         suffix: names the format, as in `write_picture`.
     """
     target = format_of_suffix(suffix)
-    if target is None:
+    if target is None or not target.is_written:
         return ()
     losses = []
     if picture.has_extra_band and not target.extra_band:
@@ -453,6 +453,13 @@ def losses_in(picture: Picture, suffix: str) -> tuple[str, ...]:
         losses.append(
             f"the band beside the colours is left out, for {target.name} has no place for it; "
             f"{kept} keeps it"
+        )
+    # AVIF's encoder takes 16 bits, and writes 12.
+    held = 12 if target.key == "heif" else 8 * target.dtypes[-1].itemsize
+    if held < 8 * picture.pixels.dtype.itemsize:
+        deeper = "PNG and TIFF keep" if picture.pixels.dtype == np.uint16 else "TIFF keeps"
+        losses.append(
+            f"values are rounded to {held} bits, for {target.name} holds no more; {deeper} them"
         )
     if np.dtype(np.float32) not in target.dtypes:
         share, lowest, highest = picture.beyond_unit()
