@@ -568,3 +568,28 @@ def test_a_cube_behind_a_link_is_written_and_read(
     for path in (link, behind):
         np.testing.assert_array_equal(read_cube(path).values, cube.values)
     assert link.is_symlink()
+
+
+@pytest.mark.parametrize(("stated", "peak"), [(10000.0, 10000), (0.0001, None), ("none", None)])
+def test_the_scale_of_stored_reflectances_is_their_peak(
+    stated: float | str, peak: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["Reflectance_Data"] = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+        file["Reflectance_Data"].attrs["Scale_Factor"] = stated
+    assert read_cube(path, axes="chw").peak == peak
+    with h5py.File(path, "a") as file:
+        file["Reflectance_Data"].attrs["peak"] = 5000
+    assert read_cube(path, axes="chw").peak == 5000
+
+
+def test_what_a_program_tells_of_shapes_is_no_description(tmp_path: Path) -> None:
+    values = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values, photometric="minisblack", planarconfig="separate")
+    assert read_cube(path, peak=100).metadata == {}
+    tifffile.imwrite(
+        path, values, photometric="minisblack", planarconfig="separate", description="a field"
+    )
+    assert read_cube(path, peak=100).metadata == {"description": "a field"}

@@ -42,6 +42,8 @@ __all__ = [
 
 _WAVELENGTH_KEYS = ("wavelengths", "wavelength", "bands", "wl", "lambda", "lambdas")
 # The value that stands for no data: Vernier's own name, netCDF's, NEON's.
+# NEON's, by which stored reflectances are to be divided.
+_SCALE = "Scale_Factor"
 _NO_DATA_KEYS = ("no_data", "_fillvalue", "missing_value", "data_ignore_value")
 # Structures of MATLAB in structures.
 _DEEPEST = 8
@@ -198,6 +200,11 @@ def _with_facts(array: np.ndarray, facts: Mapping[str, np.ndarray]) -> StoredCub
         if numeric and word in _WAVELENGTH_KEYS and (values.size > 1 or word != "bands"):
             wavelengths = wavelengths or nanometres(values)
     peaks = (stated_number(facts[name]) for name in ("peak", "maxValue") if name in facts)
+    peak = next((peak for peak in peaks if peak is not None), None)
+    scale = stated_number(facts.get(_SCALE)) or 0.0
+    # Below 1 it is to be multiplied with, and tells nothing of full light.
+    if peak is None and scale > 1:
+        peak = scale
     axes = (_text(facts.get("axes")) or "").strip().lower()
     gaps = (
         stated_value(values)
@@ -207,7 +214,7 @@ def _with_facts(array: np.ndarray, facts: Mapping[str, np.ndarray]) -> StoredCub
     return StoredCube(
         array,
         axes if axes in AXES else None,
-        next((peak for peak in peaks if peak is not None), None),
+        peak,
         wavelengths,
         stated_object(_text(facts.get("metadata"))),
         no_data=next((value for value in gaps if value is not None), None),
