@@ -29,6 +29,7 @@ __all__ = [
     "states_centimetres",
     "tags_of_tiff",
     "take_orientation",
+    "tells_of_layout",
     "tiff_with_metadata",
     "without_thumbnail",
 ]
@@ -363,7 +364,8 @@ def tags_of_tiff(
 def _tags_of(data: bytes | mmap.mmap, tags: Collection[int], start: int | None) -> bytes | None:
     tiff = TiffStructure.parse(data)
     found = tiff.fields(tiff.start if start is None else start, tags)
-    if _tells_of_layout(found.get(_DESCRIPTION)):
+    description = found.get(_DESCRIPTION)
+    if isinstance(description, tuple) and tells_of_layout(description[2]):
         del found[_DESCRIPTION]
     if not found.keys() - _RESOLUTION:
         return None
@@ -371,11 +373,9 @@ def _tags_of(data: bytes | mmap.mmap, tags: Collection[int], start: int | None) 
     return head + packed(found, tiff.order, big=False, start=8)
 
 
-def _tells_of_layout(description: Field | Directory | None) -> bool:
-    """Whether a program wrote down sizes and pages, which are not those of the result."""
-    if not isinstance(description, tuple):
-        return False
-    text = description[2].lstrip()
+def tells_of_layout(description: bytes) -> bool:
+    """Whether a program wrote down sizes and pages, which are not those of a result."""
+    text = description.lstrip()
     return text.startswith((b'{"shape":', b"ImageJ=")) or b"openmicroscopy.org/Schemas/OME" in text
 
 

@@ -24,6 +24,7 @@ from vernier.io.cubes.cube import (
     stated_value,
 )
 from vernier.io.cubes.place import GEOTIFF, geotiff_of
+from vernier.io.exif import tells_of_layout
 
 __all__ = ["read_tiff", "write_tiff"]
 
@@ -80,7 +81,8 @@ def read_tiff(path: Path, key: str | None) -> StoredCube:
     # Some programs write an H x W x bands array as H pages of W x bands.
     if axes == "chw" and not stated and array.shape[2] < min(array.shape[:2]):
         axes = None
-    other = {"description": description} if description else {}
+    told = bool(description) and not tells_of_layout(description.encode())
+    other = {"description": description} if told else {}
     metadata = stated_metadata(stated) if stated else other
     found = (
         wavelengths_of(stated.get("wavelengths") or [], "nm")
