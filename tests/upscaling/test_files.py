@@ -292,7 +292,7 @@ def test_links_to_folders_are_followed_once_and_broken_ones_passed_over(
     done = upscale_files([tree], tmp_path / "out", model=weights[2])
     assert done.notes[-2:] == (
         "4 folders left out; -r goes into them",
-        "2 links passed over, which lead nowhere",
+        "2 links passed over, leading nowhere",
     )
     assert not done.errors
 

@@ -115,7 +115,7 @@ class Plan:
         if self.folders:
             notes.append(f"{_counted(self.folders, 'folder')} left out; -r goes into them")
         if self.broken:
-            notes.append(f"{_counted(self.broken, 'link')} passed over, which lead nowhere")
+            notes.append(f"{_counted(self.broken, 'link')} passed over, leading nowhere")
         return tuple(notes)
 
 
