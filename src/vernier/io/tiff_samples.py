@@ -51,6 +51,8 @@ _PALETTE = 3
 # Zstandard, LZMA, LERC, JPEG 2000 of three makers, JPEG XL of three.
 _FOR_TIFFFILE = frozenset({50000, 34926, 34925, 34887, 34712, 33003, 33004, 33005})
 _FOR_TIFFFILE |= {50002, 52546, 52536}
+# Bits of cameras' numbers, packed without gaps: they become numbers of 16 bits.
+_PACKED = frozenset({10, 12, 14})
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _BAND_FORMATS = {np.dtype(np.uint8): "uchar", np.dtype(np.uint16): "ushort"}
 _BAND_FORMATS |= {np.dtype(np.float32): "float"}
@@ -244,6 +246,9 @@ def _opened(
         plain = {258: [8] * page.samples, 339: [1] * page.samples, 317: [1], 259: [1]}
         data = relabelled(whole(), page, {**plain, 262: [1], 338: None})
         return load(data), lambda: _by_tifffile(file, page)
+    if page.bits in _PACKED:
+        data = relabelled(whole(), page, {258: [16] * page.samples, 259: [1], 317: [1]})
+        return load(data), lambda: _by_tifffile(file, page)
     if page.is_planar:
         try:
             data = planes_as_pages(whole(), page)
@@ -288,6 +293,9 @@ def _by_tifffile(file: Path | bytes, page: TiffPage) -> NDArray[Any]:
     if page.is_planar:
         values = np.moveaxis(values, 0, -1)
     values = values.reshape(page.height, page.width, page.samples)
+    if page.bits in _PACKED:
+        top = 2**page.bits - 1
+        values = np.rint(values * (65535 / top)).astype(np.uint16)
     if page.photometric == 0 and values.dtype.kind == "u":
         values = np.asarray(np.iinfo(values.dtype).max - values)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
