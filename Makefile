@@ -10,9 +10,11 @@ demo: $(VENV)/installed
 	$(VENV)/bin/vernier upscale examples/astronaut.png -o out/astronaut-x2.png
 
 # Tests that need the shared benchmark pictures find them through VERNIER_SHARED. A file's tests stay
-# in one process, and the files are spread over the processors.
+# in one process, and the files are spread over the processors; real signals want a process alone.
+SIGNALS := tests/training/test_interrupts.py
 test: $(VENV)/installed-dev
-	$(VENV)/bin/python -m pytest -n logical --dist loadfile
+	$(VENV)/bin/python -m pytest $(SIGNALS)
+	$(VENV)/bin/python -m pytest -n logical --dist loadfile --ignore $(SIGNALS)
 
 # The property tests on draws that no run before has seen.
 fuzz: $(VENV)/installed-dev

@@ -47,7 +47,6 @@ REFUSED = {
     "broken/not_enough_data.jp2": "JP2 file is damaged",
     "broken/truncated_image.png": "read error",
     "broken/zero_width.gif": "end of GIF",
-    "other/HMD_Nokia_8.3_5G.heif": "compressed as HEVC, which Vernier cannot decode; convert it",
     "other/hopper.ico": "is no PNG",
     "other/ultrahdr.jpg": "premature end",
     "pngsuite_corrupt/xc1n0g08.png": "no details",
@@ -129,7 +128,12 @@ def tricky(shared: Path) -> dict[Path, str]:
     with (folder / "MANIFEST.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert len(rows) == 159
-    return {folder / row["file"]: row["what an ordinary reader says"] for row in rows}
+    # HEIC is read or refused as the extra "formats" is there: tests/io/test_other_formats.py.
+    return {
+        folder / row["file"]: row["what an ordinary reader says"]
+        for row in rows
+        if not row["file"].endswith(".heif")
+    }
 
 
 def key(path: Path) -> str:

@@ -249,7 +249,7 @@ def test_receptive_radius(overrides: dict[str, Any]) -> None:
 @pytest.mark.parametrize("variant", [f"ka{number}" for number in range(1, 23)])
 def test_the_entry_tells_the_receptive_radius(variant: str) -> None:
     entry = get_entry(f"psrt-{variant}")
-    assert entry.receptive_radius == create_model(entry.name, scale=4).receptive_radius
+    assert entry.facts.receptive_radius == create_model(entry.name, scale=4).receptive_radius
 
 
 def test_unnormed_input() -> None:
