@@ -15,12 +15,13 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 from support.command import Ran
+from support.overview import write_measured
 
 from vernier import cli
 from vernier.data.folders import read_uint8
 from vernier.io import Picture, write_picture
 from vernier.models.sesr import SESR
-from vernier.zoo import create_model, new_card, save_weights
+from vernier.zoo import cards, create_model, list_models, new_card, overview, save_weights
 
 # The same draws at every run, here and in CI, so that a change alone can make a test fail; `make
 # fuzz` looks for new ones.
@@ -142,3 +143,18 @@ def vernier(
         return Ran(code or 0, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package whose only weights are those of sesr-m3 x2."""
+    write_measured(tmp_path / "sesr-m3-x2.safetensors")
+    monkeypatch.setattr(cards, "WEIGHTS_FOLDER", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def few_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of models that is short enough to be counted twice in a test."""
+    names = [name for name in list_models() if name.startswith("sesr-")]
+    monkeypatch.setattr(overview, "list_models", lambda: [*names, "grla-s", "psrt"])

@@ -8,37 +8,7 @@ from pathlib import Path
 import pytest
 
 from vernier.errors import InputError
-from vernier.zoo import cards, overview
-from vernier.zoo.cards import Card
-from vernier.zoo.checkpoints import new_card, save_weights
-from vernier.zoo.creation import create_model
 from vernier.zoo.overview import overviews
-from vernier.zoo.registry import list_models
-
-
-@pytest.fixture
-def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package whose only weights are those of sesr-m3 x2."""
-    write(tmp_path / "sesr-m3-x2.safetensors")
-    monkeypatch.setattr(cards, "WEIGHTS_FOLDER", tmp_path)
-    return tmp_path
-
-
-def write(path: Path) -> Card:
-    model = create_model("sesr-m3", scale=2)
-    card = replace(
-        new_card(model, "sesr-m3"),  # type: ignore[arg-type]
-        measured={"Set5": {"psnr": 37.213, "ssim": 0.95771}},
-        licence="Apache-2.0",
-    )
-    return save_weights(model, path, card)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def few_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that is short enough to be counted twice in a test."""
-    names = [name for name in list_models() if name.startswith("sesr-")]
-    monkeypatch.setattr(overview, "list_models", lambda: [*names, "grla-s", "psrt"])
 
 
 @pytest.mark.usefixtures("few_models")
